@@ -1,0 +1,24 @@
+"""heartcast: hearts come in, content gets ranked, pushes go out.
+
+The map, from the top down; a package imports only what stands below it:
+
+    cli            the commands: serve, demo, token, doctor, hearts …
+    testing        for your tests and ours: ManualClock, contract suites, a real server
+    app            settings, assemble (the only place that chooses backends), lifespan
+    gateway        the port: HTTP, WebSocket and SSE on one socket
+    api            REST: routes, bodies, identity, problems, the OpenAPI document
+    hearts         who hearted what; exact counts; live counts
+    push           templates, shards, workers, the inbox, acknowledgements
+    realtime       channels, sessions, recovery, presence, fan-out
+    ranking        time-decayed hot boards
+    resilience     limits, breakers, retries, shedding; usable alone
+    backends       connections to SQLite and others; no domain words
+    observability  metrics and logs
+    wire           frames, codecs and envelopes that both ends share
+    core           clock, errors, ids, hashing, bus, timing wheel
+    web            the heart button, the demo page: static files
+"""
+
+__version__ = "0.1.0"
+
+__all__ = ["__version__"]

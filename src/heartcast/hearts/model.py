@@ -1,0 +1,60 @@
+"""Hearts, their keys, and what a write did to them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+KIND = "heart"
+"""The kind of a heart when the caller names none."""
+
+
+class HeartKey(NamedTuple):
+    """Who hearts what. There is at most one heart per key."""
+
+    target_id: str
+    user_id: str
+    """The user's canonical text: the integer 12345 and the string "12345" are one user."""
+    kind: str = KIND
+
+
+class Heart(NamedTuple):
+    """A heart that exists."""
+
+    id: str
+    key: HeartKey
+    created_ms: int
+    """Wall time of the first add, in milliseconds."""
+
+
+class Outcome(msgspec.Struct, frozen=True, gc=False):
+    """What one item of a write did."""
+
+    heart: Heart | None
+    """The heart as it is, or as it was when just removed; None: there was nothing to remove."""
+    count: int
+    """Hearts of this target and kind after this write, >= 0."""
+    version: int
+    """Membership changes of this target and kind so far, this one included."""
+    changed: bool
+    """Whether this very write created or removed the heart."""
+
+
+class Count(msgspec.Struct, frozen=True, gc=False):
+    """How many hearts a target has."""
+
+    target_id: str
+    count: int
+    version: int
+
+
+class HeartChanged(msgspec.Struct, frozen=True, gc=False):
+    """Something a view may follow: one heart came or went."""
+
+    key: HeartKey
+    count: int
+    version: int
+    at_ms: int
+    delta: int
+    """+1 or -1."""

@@ -1,0 +1,112 @@
+"""Where hearts are kept.
+
+A store remembers *who* hearted *what*; the count of a target is never a number of
+its own but the size of that memory, kept beside it. A count therefore changes only
+as the outcome of a membership row appearing or disappearing, and the two can be
+compared at any time.
+
+The in-memory store is the reference: where a docstring and it disagree, one of them
+has a bug. Each other file in this folder adapts one technology.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Protocol
+
+from heartcast.core.errors import StoreUnavailable
+from heartcast.hearts.model import Count, Heart, HeartKey, Outcome
+
+Done = Callable[[list[Outcome] | StoreUnavailable], None]
+CountsDone = Callable[[list[Count] | StoreUnavailable], None]
+
+MAX_KEYS = 500
+"""Keys in one call of ``add`` or ``remove``."""
+MAX_TARGETS = 1000
+"""Targets in one call of ``counts``."""
+
+
+class HeartStore(Protocol):
+    """Membership and counts of hearts.
+
+    Guarantees, each with a contract test of the same number:
+
+    1. **Set, not toggle.** Adding a key twice leaves one heart, with the id and
+       time of the first.
+    2. **Exact outcome.** Of any number of concurrent adds of one key exactly one
+       is told ``changed``; of concurrent removes exactly one.
+    3. **Count after.** The count in an outcome includes that very write. Counts
+       of one target seen by one caller never go back unless a remove came between.
+    4. **Durable before answered.** When ``done`` is called, the write survives
+       ``kill -9`` of this process (memory store: nothing does, and it says so).
+    5. **Batches are not transactions.** Items take effect in order, each alone;
+       the outcomes come in the order asked.
+    6. **Never negative.** No sequence of calls makes a count fall below zero.
+    7. **Versions.** A target's version is the number of membership changes so far,
+       written with them: it survives restarts and is the same on every node.
+    8. **Once answered.** ``done`` is called exactly once, also when the store is
+       closed with calls still waiting.
+    """
+
+    is_durable: bool
+    """Whether guarantee 4 means anything here."""
+
+    def add(self, keys: Sequence[HeartKey], now_ms: int, done: Done) -> None:
+        """Remember that these users hearted these targets.
+
+        Plain, not a coroutine: the hot path calls it without making a task.
+        ``hearts.store.awaiting`` gives the awaitable form.
+
+        Args:
+            keys: 1 to 500 keys; the same key may occur twice.
+            now_ms: Wall time in milliseconds; becomes ``Heart.created_ms`` of new ones.
+            done: Called exactly once on the loop, at once or after the commit, with
+                one outcome per key in order, or with ``StoreUnavailable``: then
+                nothing was written, or it is not known whether it was, and the same
+                call may be repeated.
+        """
+        ...
+
+    def remove(self, keys: Sequence[HeartKey], now_ms: int, done: Done) -> None:
+        """Forget these hearts. Arguments and ``done`` as in ``add``."""
+        ...
+
+    def counts(self, target_ids: Sequence[str], kind: str, done: CountsDone) -> None:
+        """Counts and versions in the order asked; a target nobody hearted counts 0."""
+        ...
+
+    async def find(self, heart_id: str) -> Heart | None:
+        """The heart with this id, or None."""
+        ...
+
+    async def hearted(self, user_id: str, target_ids: Sequence[str], kind: str) -> list[bool]:
+        """Whether this user hearts each of these targets, in the order asked."""
+        ...
+
+    async def page(
+        self, *, target_id: str | None, user_id: str | None, kind: str, after: str, limit: int
+    ) -> list[Heart]:
+        """Hearts of a target, of a user, or of both, oldest id first.
+
+        Args:
+            target_id: Only of this target; None for any. One of the two must be given.
+            user_id: Only of this user; None for any.
+            kind: Only of this kind.
+            after: Only ids greater than this; "" from the start.
+            limit: At most so many, 1 to 200.
+
+        Raises:
+            StoreUnavailable: the store cannot answer now.
+        """
+        ...
+
+    def scan(self) -> AsyncIterator[list[Heart]]:
+        """Every heart once, in batches, in no set order; for rebuilding views at start.
+
+        Hearts that come or go meanwhile may or may not be seen.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Write what waits, answer every call, release what is held. Repeating it does nothing."""
+        ...
