@@ -55,6 +55,8 @@ class HeartChanged(msgspec.Struct, frozen=True, gc=False):
     key: HeartKey
     count: int
     version: int
-    at_ms: int
+    created_ms: int
+    """When the heart was made, also when it has just gone: a decayed view must take
+    away exactly what it once added."""
     delta: int
     """+1 or -1."""
