@@ -14,7 +14,8 @@ T = TypeVar("T")
 
 # msgspec ends its message with where it was: "... - at `$.items[3].user_id`".
 _AT = re.compile(r" - at `(?:key in )?\$?([^`]*)`$")
-_STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
+_STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
+_FIELD = re.compile(r"^Object (?:missing required|contains unknown) field `(.*)`$")
 
 
 def decoder(type_: type[T]) -> Callable[[bytes], T]:
@@ -41,13 +42,19 @@ def decoder(type_: type[T]) -> Callable[[bytes], T]:
 
 
 def _invalid(message: str) -> InvalidInput:
-    at = _AT.search(message)
-    if at is None:
-        return InvalidInput(message)
-    pointer = "".join(f"/{_escape(name or index)}" for name, index in _STEP.findall(at[1]))
-    return InvalidInput(message[: at.start()], pointer=pointer)
+    at, said = _AT.search(message), message
+    pointer = ""
+    if at is not None:
+        said = message[: at.start()]
+        # msgspec writes [...] for a value inside a mapping and does not say which:
+        # the pointer then names the mapping.
+        steps = (name or index for name, index in _STEP.findall(at[1].partition("[...]")[0]))
+        pointer = "".join(f"/{_escape(step)}" for step in steps)
+    # Of a missing or an unknown field it names the object; we point at the field.
+    if field := _FIELD.search(said):
+        pointer += f"/{_escape(field[1])}"
+    return InvalidInput(said, pointer=pointer)
 
 
 def _escape(step: str) -> str:
-    # RFC 6901, section 3. msgspec names no index inside a set or a mapping value.
-    return "-" if step == "..." else step.replace("~", "~0").replace("/", "~1")
+    return step.replace("~", "~0").replace("/", "~1")  # RFC 6901, section 3
