@@ -43,8 +43,9 @@ def application(routes: Iterable[Route], authenticator: Identifies, raised: Rais
         methods.setdefault(route.path, ["OPTIONS"]).extend(_methods(route))
     return Litestar(
         route_handlers=[
-            *(_handler(route, authenticator, raised) for route in routes),
+            # First, or Litestar makes OPTIONS handlers of its own that know one method each.
             *(_options(path, allowed) for path, allowed in methods.items()),
+            *(_handler(route, authenticator, raised) for route in routes),
         ],
         exception_handlers={Exception: partial(_protocol_problem, methods)},
         openapi_config=None,
