@@ -36,7 +36,16 @@ class Bus(Generic[Event]):
         limit: Events that may wait, >= 1.
     """
 
-    __slots__ = ("_defer", "_events", "_is_scheduled", "_limit", "_subscribers", "dropped", "failed")
+    __slots__ = (
+        "_defer",
+        "_events",
+        "_has_overflowed",
+        "_is_scheduled",
+        "_limit",
+        "_subscribers",
+        "dropped",
+        "failed",
+    )
 
     def __init__(self, defer: Callable[[Callable[[], None]], object], limit: int = 65_536) -> None:
         self._defer = defer
@@ -44,6 +53,7 @@ class Bus(Generic[Event]):
         self._events: list[Event] = []
         self._subscribers: list[Subscriber[Event]] = []
         self._is_scheduled = False
+        self._has_overflowed = False
         self.dropped = 0
         """Events that found the bus full."""
         self.failed = 0
@@ -57,6 +67,7 @@ class Bus(Generic[Event]):
         events = self._events
         if len(events) >= self._limit:
             self.dropped += 1
+            self._has_overflowed = True
             return
         events.append(event)
         if not self._is_scheduled:
@@ -67,10 +78,10 @@ class Bus(Generic[Event]):
         """Deliver what waits, now."""
         self._is_scheduled = False
         events, self._events = self._events, []
-        was_full = len(events) >= self._limit
+        has_overflowed, self._has_overflowed = self._has_overflowed, False
         for subscriber in self._subscribers:
             try:
-                if was_full:
+                if has_overflowed:
                     subscriber.mark_stale()
                 else:
                     subscriber.apply(events)

@@ -1,0 +1,5 @@
+"""``python -m heartcast``."""
+
+from heartcast.cli import main
+
+main()

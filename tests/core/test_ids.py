@@ -1,0 +1,61 @@
+"""Ids are unique, sort by time, and survive clocks that misbehave."""
+
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heartcast.core.ids import IdSource, is_id
+from heartcast.testing import ManualClock
+
+
+@given(st.lists(st.integers(-5, 5), min_size=1, max_size=300), st.integers(0, 2**32))
+def test_ids_rise_strictly_whatever_the_wall_clock_does(steps_ms: list[int], seed: int) -> None:
+    clock = ManualClock()
+    source = IdSource(clock, Random(seed))
+    ids = []
+    for step_ms in steps_ms:
+        clock.step_wall(step_ms / 1000)
+        ids.append(source.next())
+
+    assert ids == sorted(set(ids))
+    assert all(is_id(made) for made in ids)
+
+
+def test_an_id_starts_with_its_time_so_that_ids_of_two_processes_sort_by_millisecond() -> None:
+    clock = ManualClock()
+    earlier = IdSource(clock, Random(1)).next()
+    clock.advance(0.001)
+    later = IdSource(clock, Random(2)).next()
+
+    assert earlier < later
+    assert earlier[:9] == later[:9]
+
+
+def test_two_processes_in_the_same_millisecond_make_different_ids() -> None:
+    clock = ManualClock()
+
+    assert IdSource(clock, Random(1)).next() != IdSource(clock, Random(2)).next()
+
+
+class _AllOnes(Random):
+    """Draws the largest number there is, so that the counter starts next to its end."""
+
+    def getrandbits(self, k: int) -> int:
+        return (1 << k) - 1
+
+
+def test_a_counter_at_its_end_borrows_the_next_millisecond() -> None:
+    source = IdSource(ManualClock(), _AllOnes())
+    first = source.next()
+    source._low = (1 << 40) - 1  # as if 2^39 ids had been made in this millisecond
+
+    assert source.next() > first
+
+
+def test_what_is_not_an_id_is_told_apart() -> None:
+    made = IdSource(ManualClock(), Random(1)).next()
+
+    assert not is_id(made.lower())
+    assert not is_id(made[:-1])
+    assert not is_id(made[:-1] + "U")  # U is not among Crockford's digits
