@@ -1,0 +1,73 @@
+"""For those who run it: metrics, the live panel's figures, and whether to send traffic here.
+
+``/livez`` says that the process answers; restart it when it does not. ``/readyz`` says
+whether it wants traffic: not while it starts, not while it drains. ``/healthz``, which
+judges the shards by their progress, belongs to pushes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from heartcast.api.problems import status_problem
+from heartcast.api.route import Answer, Call, Headers, Route
+from heartcast.observability.metrics import Metrics
+from heartcast.observability.panel import Figures, Panel
+
+_NO_STORE: Headers = ((b"cache-control", b"no-store"),)
+
+
+class State(msgspec.Struct, frozen=True):
+    """The answer of a probe."""
+
+    status: str
+
+
+_LIVE = Answer(200, b'{"status":"live"}', _NO_STORE)
+_READY = Answer(200, b'{"status":"ready"}', _NO_STORE)
+_RETRY: Headers = (*_NO_STORE, (b"retry-after", b"1"))
+_encode = msgspec.json.Encoder().encode
+
+
+def routes(metrics: Metrics, panel: Panel, why_not_ready: Callable[[], str | None]) -> list[Route]:
+    """The routes of operation.
+
+    Args:
+        why_not_ready: One sentence while traffic is not wanted, else None.
+    """
+
+    def scrape(call: Call) -> Answer:
+        accept = call.header(b"accept") or b""
+        body, content_type = metrics.render(accept.decode("latin-1"))
+        return Answer(200, body, _NO_STORE, content_type.encode())
+
+    def show_panel(call: Call) -> Answer:
+        return Answer(200, _encode(panel.figures()), _NO_STORE)
+
+    def ready(call: Call) -> Answer:
+        reason = why_not_ready()
+        return _READY if reason is None else status_problem(503, reason, "not_ready", headers=_RETRY)
+
+    return [
+        _route("/metrics", scrape, "Everything counted, for Prometheus.", None),
+        _route(
+            "/actuator/prometheus", scrape, "The same under the name that Spring's scrapers expect.", None
+        ),
+        _route("/api/v1/panel", show_panel, "Rates of the last seconds and the minute before.", Figures),
+        _route("/livez", lambda call: _LIVE, "Whether the process answers.", State),
+        _route("/readyz", ready, "Whether traffic is wanted: 503 while starting and draining.", State),
+    ]
+
+
+def _route(path: str, handler: Callable[[Call], Answer], summary: str, body: type | None) -> Route:
+    return Route(
+        method="GET",
+        path=path,
+        handler=handler,
+        summary=summary,
+        tag="operation",
+        answers={200: body},
+        is_public=True,
+    )
