@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+
 from heartcast.observability import logs
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1NDU2In0.c2lnbmF0dXJl"
@@ -63,8 +64,8 @@ def test_secrets_never_reach_a_line(stream: io.StringIO, is_terminal: bool) -> N
     log.info("counted", tokens=4711)
     log.info(f"refused Bearer hush-hush and {TOKEN}", header=f"Bearer {TOKEN}")
     try:
-        raise RuntimeError(f"cannot read {TOKEN}")
-    except RuntimeError:
+        {}[f"RuntimeError reading {TOKEN}"]
+    except KeyError:
         log.exception("failed")
     assert "hush-hush" not in stream.getvalue()
     assert TOKEN not in stream.getvalue()
@@ -76,11 +77,11 @@ def test_secrets_never_reach_a_line(stream: io.StringIO, is_terminal: bool) -> N
 def test_an_error_of_a_library_keeps_its_traceback_on_one_json_line(stream: io.StringIO) -> None:
     logs.configure(stream=stream)
     try:
-        raise ValueError("boom")
+        int("boom")
     except ValueError:
         logging.getLogger("asyncio").exception("callback failed")
     (line,) = stream.getvalue().splitlines()
-    assert "ValueError: boom" in json.loads(line)["exception"]
+    assert "ValueError: invalid literal" in json.loads(line)["exception"]
 
 
 def test_an_unknown_level_is_refused() -> None:

@@ -5,9 +5,10 @@ import shutil
 import subprocess
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
 from heartcast.core.quantiles import Histogram
 from heartcast.observability.metrics import CATALOGUE, LATENCY_BUCKETS_S, MAX_CHILDREN, Metrics
-from prometheus_client.parser import text_string_to_metric_families
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:

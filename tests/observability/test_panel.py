@@ -1,9 +1,10 @@
 """The live panel: rates from counters, without a clock."""
 
 import pytest
-from heartcast.observability.panel import KEPT, Panel
 from hypothesis import given
 from hypothesis import strategies as st
+
+from heartcast.observability.panel import KEPT, Panel
 
 
 class Traffic:
