@@ -21,12 +21,34 @@ _MAX_BITS = 40
 _BUCKETS = (_MAX_BITS - _OCTAVE_BITS + 1) * _OCTAVE
 
 
+def bucket_of(value: int) -> int:
+    """The bucket of a value in [0, 2^40)."""
+    # `| 32` makes small numbers look six bits long, so that they need no branch.
+    shift = (value | 32).bit_length() - 6
+    return (shift << _OCTAVE_BITS) + (value >> shift)
+
+
+def _table(values: int) -> list[int]:
+    # Equal entries are one object: the table costs its pointers and nothing else.
+    table: list[int] = []
+    while len(table) < values:
+        index = bucket_of(len(table))
+        table += [index] * (bucket_top(index) + 1 - len(table))
+    return table
+
+
 def bucket_top(index: int) -> int:
     """The largest value that falls into the bucket."""
     if index < 2 * _OCTAVE:
         return index
     shift = (index >> _OCTAVE_BITS) - 1
     return (((index & (_OCTAVE - 1)) + _OCTAVE + 1) << shift) - 1
+
+
+# Looking the bucket up takes half the time of working it out. 65 ms in microseconds
+# covers what hot paths measure; the pointers are 512 KB, once per process.
+_TABLE_SIZE = 1 << 16
+_TABLE = _table(_TABLE_SIZE)
 
 
 class Histogram:
@@ -46,20 +68,13 @@ class Histogram:
         Raises:
             ValueError: the value is negative.
         """
-        # `| 32` makes small numbers look six bits long, so that they need no branch.
-        shift = (value | 32).bit_length() - 6
-        try:
-            self.counts[(shift << 5) + (value >> shift)] += 1
-        except IndexError:
-            self.counts[-1] += 1
-        if value < 0:
-            self._refuse(value, shift)
+        if 0 <= value < _TABLE_SIZE:
+            self.counts[_TABLE[value]] += 1
+        elif value < 0:
+            raise ValueError(f"value must be >= 0, got {value}")
+        else:
+            self.counts[min(bucket_of(value), _BUCKETS - 1)] += 1
         self.sum += value
-
-    def _refuse(self, value: int, shift: int) -> None:
-        # A shift below zero has raised already; from here the count is taken back.
-        self.counts[(shift << 5) + (value >> shift)] -= 1
-        raise ValueError(f"value must be >= 0, got {value}")
 
     @property
     def count(self) -> int:
