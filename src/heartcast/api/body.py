@@ -35,7 +35,7 @@ def decoder(type_: type[T]) -> Callable[[bytes], T]:
             return decode(body)
         except msgspec.ValidationError as error:
             raise _invalid(str(error)) from None
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise MalformedBody(f"the body is not valid JSON: {error}") from None
 
     return decode_body

@@ -1,0 +1,1 @@
+"""Ways out: each file brings pushes to users over one kind of connection."""

@@ -1,0 +1,109 @@
+"""Pushes, in process: what accepting one costs, and what the way into the inbox costs.
+
+    python -m benchmarks.push
+
+``accept_us``: a request body to an answer's bytes (decode, check, id, shard, enqueue,
+encode). ``pipeline_us``: from the shard through gates into the inbox of a user who is
+away. Users are random out of ten million, as the referee's are.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import resource
+import time
+from collections import deque
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from heartcast.api.push import routes
+from heartcast.api.route import Call, Identity
+from heartcast.core.clock import SystemClock
+from heartcast.core.ids import IdSource
+from heartcast.core.wheel import TimingWheel
+from heartcast.push.inbox.memory import MemoryInbox
+from heartcast.push.options import PushOptions
+from heartcast.push.service import PushService
+from heartcast.push.templates import load
+
+PUSHES = 300_000
+
+
+class _Turns:
+    """An event loop of nothing but the pool's own turns."""
+
+    def __init__(self) -> None:
+        self.callbacks: deque[Callable[[], Any]] = deque()
+
+    def call_soon(self, callback: Callable[[], Any]) -> None:
+        self.callbacks.append(callback)
+
+    def call_later(self, delay: float, callback: Callable[[], Any]) -> None:
+        """Ticks are not needed: nothing here is ever lost."""
+
+    def drain(self) -> int:
+        turns = 0
+        while self.callbacks:
+            self.callbacks.popleft()()
+            turns += 1
+        return turns
+
+
+def run() -> dict[str, float]:
+    """Accept and work off 300,000 pushes.
+
+    Returns:
+        Microseconds per push of both halves, the longest slice, and bytes of memory per kept push.
+    """
+    gc.set_threshold(50_000, 50, 1000)
+    clock, turns, random = SystemClock(), _Turns(), Random(7)
+    ids = IdSource(clock)
+    service = PushService(
+        PushOptions(),
+        clock=clock,
+        ids=ids,
+        loop=turns,
+        wheel=TimingWheel(0.05, 1200, clock.monotonic_s()),
+        templates=load(),
+        inbox=MemoryInbox(ids.next, 1000),
+        deliver=lambda channel, data, offset, tags: 0,
+        is_watched=frozenset[str]().__contains__,
+        report=lambda text, error: print(text, error),
+    )
+    post: Any = routes(service)[0].handler
+    body = b'{"user_id":%d,"template":"news_v2","payload":{"title":"Go 1.23 released"}}'
+    server = Identity(is_server=True)
+    calls = [
+        Call(body=body % random.randint(1, 10_000_000), identity=server, respond=lambda answer: None)
+        for _ in range(PUSHES)
+    ]
+    memory_bytes = _memory_bytes()
+
+    begin = time.perf_counter()
+    for call in calls:
+        post(call)
+    accepted = time.perf_counter()
+    accept_memory = _memory_bytes() - memory_bytes
+    count = turns.drain()
+    stored = time.perf_counter()
+    assert service.queued == 0
+    assert len(service.ledger.live) == PUSHES
+    return {
+        "pushes": PUSHES,
+        "accept_us": (accepted - begin) / PUSHES * 1e6,
+        "pipeline_us": (stored - accepted) / PUSHES * 1e6,
+        "mean_slice_us": (stored - accepted) / count * 1e6,
+        "queued_bytes_per_push": accept_memory / PUSHES,
+        "kept_bytes_per_push": (_memory_bytes() - memory_bytes) / PUSHES,
+    }
+
+
+def _memory_bytes() -> int:
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * resource.getpagesize()
+
+
+if __name__ == "__main__":
+    print(json.dumps(run(), indent=2))

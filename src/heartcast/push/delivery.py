@@ -1,0 +1,230 @@
+"""From the inbox to the user, and back with an acknowledgement.
+
+A push that is in the inbox goes at once to the user's sessions, if there are any. While
+it is not acknowledged and the user stays connected it is sent again, after a pause that
+doubles. A user who comes back gets what waits with the answer to the subscription, at
+most as many as asked for; the rest follows in slices, *in order*: until it has all gone,
+new pushes of that user only join the queue.
+
+What is kept per connected user is a ``Follow``; it goes with the last session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+
+from heartcast.core.clock import Clock
+from heartcast.core.wheel import Timer, TimingWheel
+from heartcast.push.inbox import Inbox, Kept, Mark, Missing, Since
+from heartcast.push.ledger import Ledger
+from heartcast.push.model import Push, State
+from heartcast.push.options import PushOptions
+from heartcast.push.routes.realtime import RealtimeRoute, rendered
+from heartcast.push.templates import RenderingFailed
+
+CATCH_UP_SLICE = 100
+"""Pushes per slice while a user catches up, and per round of redelivery."""
+CATCH_UP_PAUSE_S = 0.05
+Report = Callable[[str, BaseException], None]
+
+
+class Follow:
+    """Where delivery stands with one connected user."""
+
+    __slots__ = ("cursor", "pause_s", "sent", "timer")
+
+    def __init__(self, sent: int, pause_s: float) -> None:
+        self.sent = sent
+        """Highest offset that went out, to any session."""
+        self.cursor: int | None = None
+        """While catching up: the offset up to which everything went out; None: nothing is behind."""
+        self.timer: Timer | None = None
+        """When the wheel will call back for this user; None only while it does."""
+        self.pause_s = pause_s
+        """Seconds until what is not acknowledged goes out again."""
+
+
+class Delivery:
+    """Sends what the inbox holds and settles what is acknowledged."""
+
+    def __init__(
+        self,
+        options: PushOptions,
+        clock: Clock,
+        *,
+        inbox: Inbox,
+        ledger: Ledger,
+        route: RealtimeRoute,
+        wheel: TimingWheel,
+        report: Report,
+    ) -> None:
+        self._options = options
+        self._clock = clock
+        self._inbox = inbox
+        self._ledger = ledger
+        self._route = route
+        self._wheel = wheel
+        self._report = report
+        self._follows: dict[str, Follow] = {}
+        self.redelivered = 0
+        """Pushes sent again."""
+        self.broken = 0
+        """Times the connection side raised; the push stayed in the inbox."""
+
+    def stored(self, push: Push, now_ms: int) -> bool:
+        """The push is in the inbox: hand it to its user if connected.
+
+        Returns:
+            False when it could not be rendered; it has ended then.
+        """
+        try:
+            if not self._route.reaches(push.user):
+                return True
+            follow = self._follow(push.user, push.offset - 1)
+            is_fine = follow.cursor is not None or self._send(push, follow, now_ms)
+            self._time(push.user, follow)
+        except Exception as error:
+            # Whatever broke out there, the push is safe in the inbox.
+            self.broken += 1
+            self._report("the connection side failed on a push", error)
+            return True
+        return is_fine
+
+    def acknowledge(self, user: str, push_ids: Iterable[str], now_ms: int) -> int:
+        """A client of this user has these. Ids of others, unknown and settled ones are passed over.
+
+        Returns:
+            How many were settled by this call.
+        """
+        live = self._ledger.live
+        found = (live.get(push_id) for push_id in push_ids)
+        settled = [
+            push
+            for push in found
+            if push
+            and push.user == user
+            and push.state is State.SENT
+            and self._ledger.end(push, State.DELIVERED, "", now_ms)
+        ]
+        self._inbox.settle(settled, is_lost=False, now_ms=now_ms)
+        if settled and (follow := self._follows.get(user)):
+            # The client is alive and answering: the next pause starts short again.
+            follow.pause_s = self._options.redeliver_after_s
+        return len(settled)
+
+    def catch_up(self, user: str, mark: Mark | None, limit: int, done: Since) -> None:
+        """A session of this user subscribes; answers as ``Inbox.since`` does.
+
+        What is answered counts as sent. What is left is sent from here on.
+        """
+        self._inbox.since(user, mark, limit, partial(self._caught_up, user, done))
+
+    def lost(self, pushes: list[Push], state: State, reason: str, now_ms: int) -> None:
+        """End pushes that are in the inbox and that nobody acknowledged."""
+        for push in pushes:
+            self._ledger.end(push, state, reason, now_ms)
+        self._inbox.settle(pushes, is_lost=True, now_ms=now_ms)
+
+    def _caught_up(self, user: str, done: Since, found: Kept | Missing) -> None:
+        follow = self._follow(user, 0)
+        if isinstance(found, Kept):
+            found = self._only_renderable(found)
+            stands_at = found.pushes[-1].offset if found.pushes else found.start.offset
+            follow.sent = max(follow.sent, stands_at)
+        else:
+            # The client now stands at the top; what waits before it follows without offsets.
+            follow.sent = max(follow.sent, found.top.offset)
+            stands_at = 0
+        if stands_at < found.top.offset:
+            self._begin_catch_up(follow, stands_at)
+        self._time(user, follow)
+        done(found)
+
+    def _begin_catch_up(self, follow: Follow, cursor: int) -> None:
+        follow.cursor = cursor if follow.cursor is None else min(follow.cursor, cursor)
+        if follow.timer is not None:
+            # It was set for a redelivery, seconds away.
+            follow.timer.cancel()
+            follow.timer = None
+
+    def _only_renderable(self, found: Kept) -> Kept:
+        now_ms = self._clock.wall_ms()
+        fine = [push for push in found.pushes if self._try_render(push, now_ms)]
+        for push in fine:
+            push.attempts += 1
+            push.attempted_ms = now_ms
+        return found._replace(pushes=fine)
+
+    def _try_render(self, push: Push, now_ms: int) -> bool:
+        try:
+            rendered(push)
+        except RenderingFailed as error:
+            self._fail(push, error, now_ms)
+            return False
+        return True
+
+    def _send(self, push: Push, follow: Follow, now_ms: int) -> bool:
+        is_again = push.offset <= follow.sent
+        try:
+            self._route.send(push, is_again=is_again, now_ms=now_ms)
+        except RenderingFailed as error:
+            self._fail(push, error, now_ms)
+            return False
+        except Exception as error:
+            # Whatever broke out there, the push is safe in the inbox and goes out again.
+            self.broken += 1
+            self._report("a session could not be given a push", error)
+        self.redelivered += is_again
+        follow.sent = max(follow.sent, push.offset)
+        return True
+
+    def _fail(self, push: Push, error: RenderingFailed, now_ms: int) -> None:
+        self._report(f"push {push.id} could not be rendered", error)
+        self.lost([push], State.FAILED, "rendering", now_ms)
+
+    def _follow(self, user: str, sent: int) -> Follow:
+        follow = self._follows.get(user)
+        if follow is None:
+            follow = self._follows[user] = Follow(sent, self._options.redeliver_after_s)
+        return follow
+
+    def _time(self, user: str, follow: Follow) -> None:
+        if follow.timer is None:
+            pause_s = follow.pause_s if follow.cursor is None else CATCH_UP_PAUSE_S
+            due = partial(self._due, user, follow)
+            follow.timer = self._wheel.at(self._clock.monotonic_s() + pause_s, due)
+
+    def _due(self, user: str, follow: Follow) -> None:
+        follow.timer = None
+        if not self._route.reaches(user):
+            # Nobody listens: the next subscription starts anew.
+            self._follows.pop(user, None)
+            return
+        self._inbox.page(user, follow.cursor or 0, CATCH_UP_SLICE, partial(self._continue, user, follow))
+
+    def _continue(self, user: str, follow: Follow, found: Kept | Missing) -> None:
+        pushes = found.pushes if isinstance(found, Kept) else []
+        if follow.cursor is not None:
+            self._send_rest(follow, pushes)
+        elif pushes:
+            self._send_again(follow, pushes)
+        else:
+            # Everything is acknowledged: the next push begins anew.
+            self._follows.pop(user, None)
+            return
+        self._time(user, follow)
+
+    def _send_rest(self, follow: Follow, pushes: list[Push]) -> None:
+        now_ms = self._clock.wall_ms()
+        for push in pushes:
+            self._send(push, follow, now_ms)
+        follow.cursor = pushes[-1].offset if len(pushes) == CATCH_UP_SLICE else None
+
+    def _send_again(self, follow: Follow, pushes: list[Push]) -> None:
+        now_ms = self._clock.wall_ms()
+        due = [push for push in pushes if now_ms - push.attempted_ms >= follow.pause_s * 1000]
+        for push in due:
+            self._send(push, follow, now_ms)
+        if due:
+            follow.pause_s = min(follow.pause_s * 2, self._options.redeliver_at_most_s)

@@ -1,0 +1,77 @@
+"""Settings of the push domain: how much may wait, for how long, and who works it off."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class PushOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The ``[push]`` part of the settings.
+
+    Own templates are TOML files in the folder ``templates`` of the data directory, one
+    version of one template a file; see ``heartcast.push.templates`` for their fields.
+    A file with the name and version of a starter template replaces it.
+    """
+
+    shards: int = 64
+    """Queues that users are spread over (``user_id % shards``). A user's pushes stay in
+    one queue, which is what keeps them in order."""
+
+    workers: int = 8
+    """Workers; each owns a fixed range of shards. At most one per shard."""
+
+    tick_s: float = 0.05
+    """Longest sleep of a worker that nobody woke, in seconds. The first push of an empty
+    shard wakes it at once, so this only bounds what a lost wake-up could cost."""
+
+    slice_pushes: int = 64
+    """Most pushes worked off before the event loop gets its turn back: about 0.2 ms, so
+    that neither requests nor deliveries wait for a backlog."""
+
+    max_queued_per_shard: int = 32_768
+    """A shard this full answers 503: 64 full shards are two million pushes, which is a
+    burst of twenty seconds at the fastest rate one process accepts."""
+
+    max_kept: int = 2_000_000
+    """Pushes without an end, waiting in shards or in inboxes, all users together; beyond
+    it new ones get 503. About 0.5 KB each besides the payload."""
+
+    max_kept_bytes: int = 512 * 1024 * 1024
+    """The same bound in bytes of payload."""
+
+    max_payload_bytes: int = 16_384
+    """Largest payload of one push as compact JSON: a push announces, it does not carry."""
+
+    max_inbox: int = 1_000
+    """Pushes kept for one user; one more, and the user's oldest ends as
+    ``expired(inbox_full)``."""
+
+    ttl_s: float = 72 * 3600.0
+    """How long a push may wait for its user, in seconds: a long weekend."""
+
+    redeliver_after_s: float = 10.0
+    """Seconds without an acknowledgement before a connected user gets a push again;
+    doubled each time."""
+
+    redeliver_at_most_s: float = 300.0
+    """Longest pause between two redeliveries, in seconds."""
+
+    max_ended: int = 200_000
+    """Ended pushes whose record is kept for ``GET /api/v1/pushes/{id}``."""
+
+    keep_ended_s: float = 24 * 3600.0
+    """How long the record of an ended push is kept, in seconds."""
+
+    stalled_after_s: float = 30.0
+    """``/healthz`` turns 503 when a shard holds something and nothing moved for so many seconds."""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name}: must be > 0, got {getattr(self, name)}")
+        if self.workers > self.shards:
+            raise ValueError(f"workers: must be at most shards ({self.shards}), got {self.workers}")
+        if self.redeliver_at_most_s < self.redeliver_after_s:
+            raise ValueError(
+                f"redeliver_at_most_s: must be at least redeliver_after_s, got {self.redeliver_at_most_s}"
+            )
