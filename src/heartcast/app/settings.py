@@ -22,7 +22,7 @@ from heartcast.core.errors import SettingsError
 from heartcast.gateway.options import HttpOptions
 from heartcast.hearts.options import HeartOptions
 from heartcast.push.options import PushOptions
-from heartcast.ranking.options import RankingOptions
+from heartcast.ranking.options import HotOptions
 from heartcast.realtime.options import RealtimeOptions
 
 PREFIX = "HEARTCAST_"
@@ -45,7 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     hearts: HeartOptions = msgspec.field(default_factory=HeartOptions)
     realtime: RealtimeOptions = msgspec.field(default_factory=RealtimeOptions)
     push: PushOptions = msgspec.field(default_factory=PushOptions)
-    ranking: RankingOptions = msgspec.field(default_factory=RankingOptions)
+    hot: HotOptions = msgspec.field(default_factory=HotOptions)
 
     def __post_init__(self) -> None:
         if self.mode == "prod" and not self.auth.has_keys:

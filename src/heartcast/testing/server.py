@@ -62,7 +62,7 @@ def running(*flags: str, port: int = 0, environ: dict[str, str] | None = None) -
     with TemporaryDirectory(prefix="heartcast-test-") as folder:
         log = Path(folder) / "log"
         with log.open("w") as stderr:
-            process = subprocess.Popen(
+            process = subprocess.Popen(  # noqa: S603 - our own command line
                 [sys.executable, "-m", "heartcast", "serve", "--port", str(port), *flags],
                 stdout=subprocess.PIPE,
                 stderr=stderr,
