@@ -1,0 +1,122 @@
+"""Realtime as one thing to wire: a hub, its memory adapters, and their one timer.
+
+::
+
+    realtime = Realtime(options, clock, loop, ids, verify=authenticator.verify, mode="dev")
+    realtime.start()
+    …
+    await realtime.stop()
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol
+
+from heartcast.core.clock import Clock
+from heartcast.core.errors import Unauthenticated
+from heartcast.core.ids import IdSource
+from heartcast.core.wheel import TimingWheel
+from heartcast.realtime.broker import Broker
+from heartcast.realtime.broker.memory import MemoryBroker
+from heartcast.realtime.hub import Hub
+from heartcast.realtime.log.memory import MemoryLog
+from heartcast.realtime.namespaces import Mode
+from heartcast.realtime.options import RealtimeOptions
+from heartcast.wire.envelopes import SHUTDOWN
+
+_TICK_S = 0.1
+_STOP_PATIENCE_S = 3.0
+
+
+class Claims(Protocol):
+    """What a valid token says."""
+
+    @property
+    def user(self) -> str | None: ...
+    @property
+    def expires_ms(self) -> int | None: ...
+    @property
+    def channel(self) -> str | None: ...
+
+
+Verify = Callable[[str], Claims]
+"""Checks a token; raises ``Unauthenticated`` with code ``token_invalid`` or ``token_expired``."""
+
+
+def no_tokens(token: str) -> Claims:
+    """For a server without keys: no token is valid."""
+    raise Unauthenticated("this server has no keys to check tokens with", code="token_invalid")
+
+
+class Realtime:
+    """Channels, sessions and their timer.
+
+    Args:
+        verify: Checks connection and subscription tokens.
+        mode: ``dev`` lets everybody subscribe to everything but the inboxes of others;
+            the caller makes sure that it only listens on loopback then.
+        broker: Carries publications between processes; None: there is only this one.
+    """
+
+    def __init__(
+        self,
+        options: RealtimeOptions,
+        clock: Clock,
+        loop: asyncio.AbstractEventLoop,
+        ids: IdSource,
+        *,
+        verify: Verify = no_tokens,
+        mode: Mode = "prod",
+        broker: Broker | None = None,
+    ) -> None:
+        self.options = options
+        self.clock = clock
+        self.loop = loop
+        self.verify = verify
+        self.mode = mode
+        self.wheel = TimingWheel(_TICK_S, 512, clock.monotonic_s())
+        self.log = MemoryLog(clock, self._limits, max_channels=options.max_logged_channels)
+        self.hub = Hub(
+            options,
+            clock,
+            loop,
+            log=self.log,
+            broker=broker if broker is not None else MemoryBroker(),
+            wheel=self.wheel,
+            node=ids.next().lower(),
+            mode=mode,
+        )
+        self._timer: asyncio.TimerHandle | None = None
+        self.is_stopping = False
+
+    def _limits(self, channel: str) -> tuple[int, float]:
+        options = self.hub.options_of(channel)
+        return options.history_size, options.history_ttl_s
+
+    def start(self) -> None:
+        """Start the timer behind pings and deadlines."""
+        self._turn()
+
+    def _turn(self) -> None:
+        self.wheel.advance(self.clock.monotonic_s())
+        self._timer = self.loop.call_later(_TICK_S, self._turn)
+
+    async def stop(self) -> None:
+        """Close every session with 3001, which stock clients answer by connecting elsewhere.
+
+        Returns when all are gone, or after three seconds with the rest cut off.
+        """
+        self.is_stopping = True
+        self.hub.close_all(SHUTDOWN)
+        emptied = asyncio.Event()
+        self.hub.on_empty = emptied.set
+        if self.hub.connections:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(emptied.wait(), _STOP_PATIENCE_S)
+        for session in self.hub.sessions():
+            session.transport.abort()
+        if self._timer is not None:
+            self._timer.cancel()
