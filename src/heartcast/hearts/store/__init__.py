@@ -19,6 +19,7 @@ from heartcast.hearts.model import Count, Heart, HeartKey, Outcome
 
 Done = Callable[[list[Outcome] | StoreUnavailable], None]
 CountsDone = Callable[[list[Count] | StoreUnavailable], None]
+HeartedDone = Callable[[list[bool] | StoreUnavailable], None]
 
 MAX_KEYS = 500
 """Keys in one call of ``add`` or ``remove``."""
@@ -55,7 +56,7 @@ class HeartStore(Protocol):
         """Remember that these users hearted these targets.
 
         Plain, not a coroutine: the hot path calls it without making a task.
-        ``hearts.store.awaiting`` gives the awaitable form.
+        ``hearts.store.awaiting.Awaiting`` gives the awaitable form.
 
         Args:
             keys: 1 to 500 keys; the same key may occur twice.
@@ -67,6 +68,13 @@ class HeartStore(Protocol):
         """
         ...
 
+    def load(self, keys: Sequence[HeartKey], times_ms: Sequence[int], done: Done) -> None:
+        """``add`` for imports: each key with a time of its own.
+
+        Ids are made now, in the order given, so lists show imported hearts in that order.
+        """
+        ...
+
     def remove(self, keys: Sequence[HeartKey], now_ms: int, done: Done) -> None:
         """Forget these hearts. Arguments and ``done`` as in ``add``."""
         ...
@@ -75,12 +83,12 @@ class HeartStore(Protocol):
         """Counts and versions in the order asked; a target nobody hearted counts 0."""
         ...
 
-    async def find(self, heart_id: str) -> Heart | None:
-        """The heart with this id, or None."""
+    def hearted(self, user_id: str, target_ids: Sequence[str], kind: str, done: HeartedDone) -> None:
+        """Whether this user hearts each of these targets, in the order asked."""
         ...
 
-    async def hearted(self, user_id: str, target_ids: Sequence[str], kind: str) -> list[bool]:
-        """Whether this user hearts each of these targets, in the order asked."""
+    async def find(self, heart_id: str) -> Heart | None:
+        """The heart with this id, or None."""
         ...
 
     async def page(

@@ -1,0 +1,69 @@
+"""What can be chosen about hearts."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from heartcast.core.errors import InvalidInput
+from heartcast.core.names import check_id
+from heartcast.hearts.model import KIND
+
+
+class SqliteOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How hearts are kept in ``hearts.db`` of the data folder."""
+
+    synchronous: Literal["full", "normal"] = "full"
+    """``full``: an answered heart survives a power cut, and every durable figure of ours
+    means this. ``normal``: it survives ``kill -9``, but a power cut may take the last ones."""
+
+    queue_keys: int = 32_768
+    """Hearts that may wait for the disk; beyond them callers are told to come back, 500 to
+    1,000,000. The default is about a second of writing, which is as long as a caller waits."""
+
+    cache_mb: int = 64
+    """Memory for pages, in MiB, 1 to 65536. SQLite's own 2 MiB makes random users read the disk."""
+
+    checkpoint_pages: int = 16_000
+    """Pages of 4 KiB in the write-ahead log before they are copied into the database, 100 to
+    1,000,000. SQLite's own 1,000 copies hot pages again and again."""
+
+    busy_s: float = 5.0
+    """Seconds to wait when another program holds the database, 0 to 60."""
+
+    def __post_init__(self) -> None:
+        bounds = {
+            "queue_keys": (500, 1_000_000),
+            "cache_mb": (1, 65_536),
+            "checkpoint_pages": (100, 1_000_000),
+            "busy_s": (0, 60),
+        }
+        for name, (low, high) in bounds.items():
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name}: must be between {low} and {high}")
+
+
+class HeartOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Kinds, live counts and the store."""
+
+    kinds: list[str] = msgspec.field(default_factory=lambda: [KIND])
+    """Kinds that may be given; ``heart`` is always among them. A closed list, because every
+    kind of every target has a count of its own that is kept for ever."""
+
+    live_interval_s: float = 0.2
+    """Least seconds between two live counts of one target, 0.01 to 60. Five a second look
+    like a running number, more only cost."""
+
+    sqlite: SqliteOptions = msgspec.field(default_factory=SqliteOptions)
+
+    def __post_init__(self) -> None:
+        if KIND not in self.kinds:
+            raise ValueError(f"kinds: must contain {KIND!r}")
+        for kind in self.kinds:
+            try:
+                check_id(kind)
+            except InvalidInput as error:
+                raise ValueError(f"kinds: each {error.detail}") from None
+        if not 0.01 <= self.live_interval_s <= 60:
+            raise ValueError("live_interval_s: must be between 0.01 and 60")

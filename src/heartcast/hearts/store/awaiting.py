@@ -1,0 +1,54 @@
+"""The awaitable face of a heart store, for everyone who is not on the hot path."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from heartcast.core.errors import StoreUnavailable
+from heartcast.hearts.model import Count, HeartKey, Outcome
+from heartcast.hearts.store import HeartStore
+
+T = TypeVar("T")
+
+
+class Awaiting:
+    """Awaits what ``HeartStore`` answers by callback; each method raises ``StoreUnavailable``.
+
+    A caller that is cancelled stops waiting; the write itself goes on.
+    """
+
+    def __init__(self, store: HeartStore) -> None:
+        self._store = store
+
+    async def add(self, keys: Sequence[HeartKey], now_ms: int) -> list[Outcome]:
+        return await result_of(lambda done: self._store.add(keys, now_ms, done))
+
+    async def load(self, keys: Sequence[HeartKey], times_ms: Sequence[int]) -> list[Outcome]:
+        return await result_of(lambda done: self._store.load(keys, times_ms, done))
+
+    async def remove(self, keys: Sequence[HeartKey], now_ms: int) -> list[Outcome]:
+        return await result_of(lambda done: self._store.remove(keys, now_ms, done))
+
+    async def counts(self, target_ids: Sequence[str], kind: str) -> list[Count]:
+        return await result_of(lambda done: self._store.counts(target_ids, kind, done))
+
+    async def hearted(self, user_id: str, target_ids: Sequence[str], kind: str) -> list[bool]:
+        return await result_of(lambda done: self._store.hearted(user_id, target_ids, kind, done))
+
+
+async def result_of(call: Callable[[Callable[[T | StoreUnavailable], None]], None]) -> T:
+    """Await a call that answers by ``done(value | StoreUnavailable)``, which is raised."""
+    future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+    def done(result: T | StoreUnavailable) -> None:
+        if future.cancelled():
+            return
+        if isinstance(result, StoreUnavailable):
+            future.set_exception(result)
+        else:
+            future.set_result(result)
+
+    call(done)
+    return await future

@@ -1,0 +1,188 @@
+"""Hearts in memory: the reference, and the store of ``--in-memory``.
+
+Each target and kind has a dictionary from user to heart, and its count is the size of
+that dictionary: there is no second number that could differ. Dictionaries keep the
+order of insertion and ids only grow, so a target's dictionary is also its list,
+oldest first.
+
+State per heart, measured by ``benchmarks/hearts.py`` with 12-character users who give
+three hearts each: about 440 bytes.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Iterable, Sequence
+from itertools import repeat
+
+import msgspec
+
+from heartcast.core.errors import StoreUnavailable
+from heartcast.core.ids import IdSource
+from heartcast.hearts.model import Count, Heart, HeartKey, Outcome
+from heartcast.hearts.store import CountsDone, Done, HeartedDone
+
+_SCAN_ROWS = 2000
+
+
+class _Row(msgspec.Struct, gc=False):
+    # Not tracked by the garbage collector: a million of these would make every full
+    # collection walk them all. They live and die with the store, cycles and all.
+    id: str
+    created_ms: int
+    user_id: str
+    target: _Target
+
+
+class _Target:
+    __slots__ = ("kind", "order", "rows", "target_id", "version")
+
+    def __init__(self, target_id: str, kind: str) -> None:
+        self.target_id = target_id
+        self.kind = kind
+        self.version = 0
+        self.rows: dict[str, _Row] = {}
+        self.order: list[_Row] | None = None
+        """The rows as a list, for paging; None: not made since the last change."""
+
+
+class MemoryHeartStore:
+    """Implements ``HeartStore``; every ``done`` is called before the call returns.
+
+    Args:
+        ids: Makes the ids of new hearts.
+    """
+
+    is_durable = False
+
+    def __init__(self, ids: IdSource) -> None:
+        self._next_id = ids.next
+        self._targets: dict[tuple[str, str], _Target] = {}
+        self._by_id: dict[str, _Row] = {}
+        self._by_user: dict[str, list[_Row]] = {}
+        self._is_closed = False
+
+    def add(self, keys: Sequence[HeartKey], now_ms: int, done: Done) -> None:
+        if self._is_closed:
+            return done(_closed())
+        if len(keys) == 1:
+            return done([self._add(keys[0], now_ms)])
+        return self._add_all(keys, repeat(now_ms), done)
+
+    def load(self, keys: Sequence[HeartKey], times_ms: Sequence[int], done: Done) -> None:
+        if self._is_closed:
+            return done(_closed())
+        return self._add_all(keys, times_ms, done)
+
+    def _add_all(self, keys: Sequence[HeartKey], times_ms: Iterable[int], done: Done) -> None:
+        done([self._add(key, created_ms) for key, created_ms in zip(keys, times_ms, strict=False)])
+
+    def _add(self, key: HeartKey, created_ms: int) -> Outcome:
+        target_id, user_id, kind = key
+        target = self._targets.get((target_id, kind))
+        if target is None:
+            target = self._targets[target_id, kind] = _Target(target_id, kind)
+        rows = target.rows
+        row = rows.get(user_id)
+        if row is not None:
+            return Outcome(Heart(row.id, key, row.created_ms), len(rows), target.version, False)
+        heart_id = self._next_id()
+        row = rows[user_id] = self._by_id[heart_id] = _Row(heart_id, created_ms, user_id, target)
+        hearts = self._by_user.get(user_id)
+        if hearts is None:
+            self._by_user[user_id] = [row]
+        else:
+            hearts.append(row)
+        target.version += 1
+        target.order = None
+        return Outcome(Heart(heart_id, key, created_ms), len(rows), target.version, True)
+
+    def remove(self, keys: Sequence[HeartKey], now_ms: int, done: Done) -> None:
+        if self._is_closed:
+            return done(_closed())
+        return done([self._remove(key) for key in keys])
+
+    def _remove(self, key: HeartKey) -> Outcome:
+        target = self._targets.get((key.target_id, key.kind))
+        if target is None:
+            return Outcome(None, 0, 0, False)
+        row = target.rows.pop(key.user_id, None)
+        if row is None:
+            return Outcome(None, len(target.rows), target.version, False)
+        del self._by_id[row.id]
+        hearts = [heart for heart in self._by_user[key.user_id] if heart is not row]
+        if hearts:
+            self._by_user[key.user_id] = hearts
+        else:
+            del self._by_user[key.user_id]
+        # The target stays when its last heart goes: its version must go on from here.
+        target.version += 1
+        target.order = None
+        return Outcome(Heart(row.id, key, row.created_ms), len(target.rows), target.version, True)
+
+    def counts(self, target_ids: Sequence[str], kind: str, done: CountsDone) -> None:
+        if self._is_closed:
+            return done(_closed())
+        counts = []
+        for target_id in target_ids:
+            target = self._targets.get((target_id, kind))
+            counts.append(
+                Count(target_id, len(target.rows), target.version) if target else Count(target_id, 0, 0)
+            )
+        return done(counts)
+
+    def hearted(self, user_id: str, target_ids: Sequence[str], kind: str, done: HeartedDone) -> None:
+        if self._is_closed:
+            return done(_closed())
+        targets = (self._targets.get((target_id, kind)) for target_id in target_ids)
+        return done([target is not None and user_id in target.rows for target in targets])
+
+    async def find(self, heart_id: str) -> Heart | None:
+        self._check_open()
+        row = self._by_id.get(heart_id)
+        return None if row is None else _heart(row)
+
+    async def page(
+        self, *, target_id: str | None, user_id: str | None, kind: str, after: str, limit: int
+    ) -> list[Heart]:
+        self._check_open()
+        if user_id is None:
+            rows = self._target_rows(target_id, kind)
+        else:
+            rows = [
+                row
+                for row in self._by_user.get(user_id, ())
+                if row.target.kind == kind and target_id in (None, row.target.target_id)
+            ]
+        start = bisect_right(rows, after, key=lambda row: row.id)
+        return [_heart(row) for row in rows[start : start + limit]]
+
+    def _target_rows(self, target_id: str | None, kind: str) -> list[_Row]:
+        target = self._targets.get((target_id or "", kind))
+        if target is None:
+            return []
+        if target.order is None:
+            # Paging through a large target copies its list once per change, not per page.
+            target.order = list(target.rows.values())
+        return target.order
+
+    async def scan(self) -> AsyncIterator[list[Heart]]:
+        self._check_open()
+        rows = list(self._by_id.values())
+        for start in range(0, len(rows), _SCAN_ROWS):
+            yield [_heart(row) for row in rows[start : start + _SCAN_ROWS]]
+
+    async def close(self) -> None:
+        self._is_closed = True
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise _closed()
+
+
+def _heart(row: _Row) -> Heart:
+    return Heart(row.id, HeartKey(row.target.target_id, row.user_id, row.target.kind), row.created_ms)
+
+
+def _closed() -> StoreUnavailable:
+    return StoreUnavailable("the heart store is closed")

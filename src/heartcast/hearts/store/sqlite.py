@@ -1,0 +1,291 @@
+"""Hearts in SQLite: the durable store of one machine.
+
+Writes go to one thread that commits whatever waits as one transaction and answers
+after the commit. Reads have a thread and a connection of their own. Counts are mostly
+answered on the event loop itself: this process is the only writer, so the last
+outcome it saw of a target *is* the target's count.
+
+What waits is bounded: beyond ``queue_keys`` hearts a call is answered with
+``StoreUnavailable`` at once. A failed commit fails exactly the calls of its group.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+
+from heartcast.backends.sqlite import FileLock, GroupThread, Tuning, open_reader, open_writer, unavailable
+from heartcast.core.clock import Clock
+from heartcast.core.errors import StoreUnavailable
+from heartcast.core.ids import IdSource, is_id
+from heartcast.hearts.model import Count, Heart, HeartKey, Outcome
+from heartcast.hearts.options import SqliteOptions
+from heartcast.hearts.store import CountsDone, Done, HeartedDone, sqlite_reader
+from heartcast.hearts.store.awaiting import result_of
+from heartcast.hearts.store.sqlite_rows import SCHEMA
+from heartcast.hearts.store.sqlite_writer import Write, Writer
+
+FILE_NAME = "hearts.db"
+"""Of the database in the data folder."""
+
+_MAX_READS = 1024
+"""Reads that may wait; more would only grow older."""
+_MAX_COUNTS = 100_000
+"""Targets whose count is remembered on the loop, about 25 MB."""
+_SCAN_ROWS = 2000
+
+T = TypeVar("T")
+_log = structlog.get_logger(__name__)
+
+
+class _Read:
+    __slots__ = ("done", "query")
+
+    def __init__(
+        self,
+        query: Callable[[sqlite3.Connection], object],
+        done: Callable[[object], None],
+    ) -> None:
+        self.query = query
+        self.done = done
+
+
+class SqliteHeartStore:
+    """Implements ``HeartStore``. Make it on a running event loop; ``close`` it there.
+
+    Args:
+        path: The database, made with its folder when it is not there.
+        clock: Whose time is in the ids of new hearts.
+
+    Raises:
+        SettingsError: another process has it, or it is locked, corrupt, not writable,
+            of another program or written by a newer release.
+    """
+
+    is_durable = True
+
+    def __init__(self, path: Path, *, clock: Clock, options: SqliteOptions | None = None) -> None:
+        options = options or SqliteOptions()
+        tuning = Tuning(
+            synchronous=options.synchronous,
+            cache_bytes=options.cache_mb << 20,
+            checkpoint_pages=options.checkpoint_pages,
+            busy_s=options.busy_s,
+        )
+        self._lock = FileLock(path)
+        try:
+            self._connection = open_writer(path, SCHEMA, tuning)
+            self._read_connection = open_reader(path, tuning)
+        except BaseException:
+            self._lock.close()
+            raise
+        self._max_keys = options.queue_keys
+        self._writer = Writer(self._connection, IdSource(clock))
+        loop = asyncio.get_running_loop()
+        self._writes = GroupThread("hearts-write", loop, self._commit)
+        self._reads = GroupThread("hearts-read", loop, self._answer)
+        self._counts: dict[tuple[str, str], tuple[int, int]] = {}
+        self._forgets = 0
+        self._waiting_reads = 0
+        self._is_closed = False
+        self._is_failing = False
+        self.waiting_keys = 0
+        """Hearts that wait for a commit now."""
+        self.groups = 0
+        """Transactions committed."""
+        self.failed_groups = 0
+        """Transactions that failed; their calls were answered with ``StoreUnavailable``."""
+        self.refused = 0
+        """Calls that found the queue full."""
+
+    # Writing: on the loop
+
+    def add(self, keys: Sequence[HeartKey], now_ms: int, done: Done) -> None:
+        self._submit(Write(True, keys, now_ms, done))
+
+    def load(self, keys: Sequence[HeartKey], times_ms: Sequence[int], done: Done) -> None:
+        self._submit(Write(True, keys, 0, done, times_ms))
+
+    def remove(self, keys: Sequence[HeartKey], now_ms: int, done: Done) -> None:
+        self._submit(Write(False, keys, now_ms, done))
+
+    def _submit(self, write: Write) -> None:
+        waiting = self.waiting_keys + len(write.keys)
+        if self._is_closed:
+            write.done(_closed())
+        elif waiting > self._max_keys:
+            self.refused += 1
+            write.done(StoreUnavailable("too many hearts wait for the disk; try again"))
+        else:
+            self.waiting_keys = waiting
+            self._writes.submit(write)
+
+    # On the writer's thread
+
+    def _commit(self, writes: list[Write]) -> Callable[[], None]:
+        try:
+            outcomes = self._writer.apply(writes)
+        except sqlite3.Error as error:
+            failure = unavailable(error)
+        except Exception as error:
+            # A fault of ours must fail one group, not end the thread that all others wait for.
+            _log.exception("hearts_write_fault")
+            failure = _faulty(error)
+        else:
+            return lambda: self._deliver(writes, outcomes)
+        return lambda: self._fail(writes, failure)
+
+    # On the loop again
+
+    def _deliver(self, writes: list[Write], outcomes: list[list[Outcome]]) -> None:
+        self.groups += 1
+        if self._is_failing:
+            self._is_failing = False
+            _log.info("hearts_writable_again")
+        self._make_room()
+        counts = self._counts
+        for write, results in zip(writes, outcomes, strict=True):
+            keys = write.keys
+            self.waiting_keys -= len(keys)
+            for key, outcome in zip(keys, results, strict=True):
+                counts[key[0], key[2]] = (outcome.count, outcome.version)
+            _call(write.done, results)
+
+    def _fail(self, writes: list[Write], failure: StoreUnavailable) -> None:
+        self.failed_groups += 1
+        if not self._is_failing:
+            self._is_failing = True
+            _log.error("hearts_not_writable", detail=failure.detail)
+        for write in writes:
+            self.waiting_keys -= len(write.keys)
+            _call(write.done, failure)
+
+    # Reading
+
+    def counts(self, target_ids: Sequence[str], kind: str, done: CountsDone) -> None:
+        known = self._counts
+        counts = []
+        for target_id in target_ids:
+            found = known.get((target_id, kind))
+            if found is None:
+                return self._read_counts(target_ids, kind, done)
+            counts.append(Count(target_id, *found))
+        return done(_closed() if self._is_closed else counts)
+
+    def _read_counts(self, target_ids: Sequence[str], kind: str, done: CountsDone) -> None:
+        forgets = self._forgets
+
+        def remember(read: list[Count] | StoreUnavailable) -> None:
+            if isinstance(read, list):
+                # Commits may have been answered since this was read: the later version counts.
+                read = [self._latest(count, kind, may_keep=forgets == self._forgets) for count in read]
+            done(read)
+
+        self._read(lambda connection: sqlite_reader.counts(connection, target_ids, kind), remember)
+
+    def _latest(self, read: Count, kind: str, *, may_keep: bool) -> Count:
+        known = self._counts.get((read.target_id, kind))
+        if known is not None and known[1] >= read.version:
+            return Count(read.target_id, *known)
+        if may_keep:
+            self._make_room()
+            self._counts[read.target_id, kind] = (read.count, read.version)
+        return read
+
+    def _make_room(self) -> None:
+        if len(self._counts) >= _MAX_COUNTS:
+            self._counts.clear()
+            self._forgets += 1
+
+    def hearted(self, user_id: str, target_ids: Sequence[str], kind: str, done: HeartedDone) -> None:
+        self._read(lambda connection: sqlite_reader.hearted(connection, user_id, target_ids, kind), done)
+
+    async def find(self, heart_id: str) -> Heart | None:
+        if not is_id(heart_id):
+            return None
+        return await self._result(lambda connection: sqlite_reader.find(connection, heart_id))
+
+    async def page(
+        self, *, target_id: str | None, user_id: str | None, kind: str, after: str, limit: int
+    ) -> list[Heart]:
+        return await self._result(
+            lambda connection: sqlite_reader.page(
+                connection, target_id=target_id, user_id=user_id, kind=kind, after=after, limit=limit
+            )
+        )
+
+    async def scan(self) -> AsyncIterator[list[Heart]]:
+        after = ""
+        while hearts := await self._scan_after(after):
+            yield hearts
+            after = hearts[-1].id
+
+    async def _scan_after(self, after: str) -> list[Heart]:
+        return await self._result(lambda connection: sqlite_reader.scan(connection, after, _SCAN_ROWS))
+
+    async def _result(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        def start(done: Callable[[T | StoreUnavailable], None]) -> None:
+            self._read(query, done)
+
+        return await result_of(start)
+
+    def _read(
+        self, query: Callable[[sqlite3.Connection], T], done: Callable[[T | StoreUnavailable], None]
+    ) -> None:
+        if self._is_closed:
+            done(_closed())
+        elif self._waiting_reads >= _MAX_READS:
+            done(StoreUnavailable("too many reads wait for the database; try again"))
+        else:
+            self._waiting_reads += 1
+            self._reads.submit(_Read(query, done))  # type: ignore[arg-type]  # done takes what query gives
+
+    def _answer(self, reads: list[_Read]) -> Callable[[], None]:
+        answers = [self._query(read) for read in reads]
+
+        def deliver() -> None:
+            self._waiting_reads -= len(reads)
+            for read, answer in zip(reads, answers, strict=True):
+                _call(read.done, answer)
+
+        return deliver
+
+    def _query(self, read: _Read) -> object:
+        try:
+            return read.query(self._read_connection)
+        except sqlite3.Error as error:
+            return unavailable(error)
+        except Exception as error:
+            _log.exception("hearts_read_fault")
+            return _faulty(error)
+
+    async def close(self) -> None:
+        if self._is_closed:
+            return
+        self._is_closed = True
+        await self._writes.stop()
+        await self._reads.stop()
+        self._read_connection.close()
+        self._connection.close()
+        self._lock.close()
+
+
+def _call(done: Callable[[T], None], answer: T) -> None:
+    # One caller that raises must not take the answers of the others in its group.
+    try:
+        done(answer)
+    except Exception:
+        _log.exception("hearts_answer_failed")
+
+
+def _faulty(error: Exception) -> StoreUnavailable:
+    return StoreUnavailable(f"the heart store failed: {type(error).__name__}")
+
+
+def _closed() -> StoreUnavailable:
+    return StoreUnavailable("the heart store is closed")

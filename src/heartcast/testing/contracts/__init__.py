@@ -1,0 +1,1 @@
+"""Contract suites: one test per numbered guarantee of a port, run over every adapter."""
