@@ -1,0 +1,36 @@
+"""``make bench``: run every benchmark, keep what it found, and renew the figures in the docs.
+
+python -m benchmarks              run all and renew README and docs/reference/benchmarks.md
+python -m benchmarks ingest push  run some
+python -m benchmarks --docs       renew the docs from the JSON that is there, run nothing
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+from pathlib import Path
+
+from benchmarks import book
+from benchmarks.machine import describe
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[[], *book.NAMES], help="which to run; all by default")
+    parser.add_argument("--docs", action="store_true", help="only renew the docs")
+    arguments = parser.parse_args()
+    for name in [] if arguments.docs else arguments.names or book.NAMES:
+        print(f"{name} …", flush=True)
+        figures = importlib.import_module(f"benchmarks.{name}").run()
+        result = {"command": f"python -m benchmarks {name}", "machine": describe(), "figures": figures}
+        (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+        print(json.dumps(figures, indent=2), flush=True)
+    book.renew()
+
+
+if __name__ == "__main__":
+    main()

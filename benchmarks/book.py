@@ -1,0 +1,114 @@
+"""The figures in README and docs, written from the JSON in ``results/`` and never by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+NAMES = ("ingest", "fanout", "latency", "hearts", "push", "hot", "resilience")
+"""The benchmarks, each a module with ``run()`` and a file of the same name in ``results/``."""
+
+_BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
+
+
+def _load(name: str) -> dict[str, Any]:
+    path = RESULTS / f"{name}.json"
+    loaded: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return loaded
+
+
+def _summary() -> list[tuple[str, str, str]]:
+    """What the README shows: claim, figure, command."""
+    rows: list[tuple[str, str, str]] = []
+
+    def add(name: str, claim: str, figure: Callable[[Any], str]) -> None:
+        if result := _load(name):
+            rows.append((claim, figure(result["figures"]), result["command"]))
+
+    add("ingest", "Hearts over HTTP, in memory, live counts and hot list on", _ingest("hearts_in_memory"))
+    add("ingest", "Hearts over HTTP, durable (SQLite, `synchronous=FULL`)", _ingest("hearts_durable"))
+    add(
+        "ingest", "Pushes over HTTP, accepted and taken through gates into inboxes", _ingest("push_in_memory")
+    )
+    add("fanout", "One channel, 2,000 subscribers, 500 messages/s", _fanout("500_per_s"))
+    add("fanout", "One channel, 2,000 subscribers, 50 messages/s", _fanout("50_per_s"))
+    add(
+        "fanout",
+        "A lone message, 2,000 subscribers",
+        lambda f: f"p99 {f['lone_message_to_all']['p99_ms']} ms",
+    )
+    add("fanout", "A lone message, one subscriber", lambda f: f"p99 {f['lone_message_to_one']['p99_ms']} ms")
+    add(
+        "fanout", "Memory per idle subscribed WebSocket", lambda f: f"{f['50_per_s']['kb_per_connection']} KB"
+    )
+    add(
+        "latency",
+        "A push on an idle server, `POST` to the client's socket",
+        lambda f: f"p99 {f['p99_ms']} ms",
+    )
+    return rows
+
+
+def _ingest(name: str) -> Callable[[Any], str]:
+    return lambda f: f"{f[name]['sustained_per_s']:,}/s, {f[name]['cpu_us_per_request']} µs CPU each"
+
+
+def _fanout(name: str) -> Callable[[Any], str]:
+    return lambda f: f"{f[name]['cpu_us_per_delivery']} µs CPU per delivery, p99 {f[name]['p99_ms']} ms"
+
+
+def summary() -> str:
+    """The table for the README, with its machine line."""
+    lines = ["| what | measured | command |", "|---|---|---|"]
+    lines += [f"| {claim} | {figure} | `{command}` |" for claim, figure, command in _summary()]
+    machines = sorted({result["machine"] for name in NAMES if (result := _load(name))})
+    lines += [
+        "",
+        *(f"Machine: {machine}, with the load generator on the same machine." for machine in machines),
+    ]
+    return "\n".join(lines)
+
+
+def page() -> str:
+    """The whole of docs/reference/benchmarks.md."""
+    parts = [
+        "# Benchmarks",
+        "",
+        "Written by `python -m benchmarks` from `benchmarks/results/*.json`; do not edit.",
+        "The server's CPU per operation is what compares across machines; rates depend on the load",
+        "generator beside it.",
+        "",
+        summary(),
+    ]
+    for name in NAMES:
+        if result := _load(name):
+            shown = json.dumps(result["figures"], indent=2)
+            parts += [
+                "",
+                f"## {name}",
+                "",
+                f"`{result['command']}` on {result['machine']}",
+                "",
+                "```json",
+                shown,
+                "```",
+            ]
+    return "\n".join(parts) + "\n"
+
+
+def with_figures(text: str) -> str:
+    """``text`` with the part between its two markers renewed."""
+    before, _, rest = text.partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    return f"{before}{_BEGIN}\n{summary()}\n{_END}{after}"
+
+
+def renew() -> None:
+    """Write the figures into README and docs."""
+    readme = ROOT / "README.md"
+    readme.write_text(with_figures(readme.read_text()))
+    (ROOT / "docs" / "reference" / "benchmarks.md").write_text(page())
