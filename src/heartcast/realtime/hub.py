@@ -171,6 +171,15 @@ class Hub:
 
         log.append(channel, data, tags, client, appended)
 
+    def publish_past_log(self, channel: str, publication: Publication) -> None:
+        """Publish to everyone who is subscribed, in every process, and keep nothing.
+
+        Raises:
+            InvalidInput: the data is too long or not JSON in UTF-8.
+        """
+        self.publications += 1
+        self._broker.publish(channel, publication._replace(data=self._checked(publication.data)))
+
     def deliver(self, channel: str, publication: Publication) -> int:
         """Send to whoever is subscribed now, without a word to the log.
 

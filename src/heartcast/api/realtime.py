@@ -1,0 +1,427 @@
+"""The server API for realtime, as stock clients of the Centrifugo server speak it.
+
+``POST /api/<method>`` with a JSON body answers 200 with ``{"result": {…}}`` or
+``{"error": {"code", "message"}}``; only a caller without a valid key gets a 401. The
+methods are those that make sense in one process; ``batch`` runs several of them.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from heartcast import __version__
+from heartcast.api.route import Answer, Call, Route
+from heartcast.core.errors import HeartcastError, StoreUnavailable
+from heartcast.realtime import presence
+from heartcast.realtime.log import Complete, Gap, Position, Publication
+from heartcast.realtime.realtime import Realtime
+from heartcast.realtime.recovery import Joined
+from heartcast.realtime.session import Session
+from heartcast.wire import codec, envelopes
+from heartcast.wire.envelopes import Disconnect, Refusal
+
+MAX_BATCH = 1_000
+MAX_HISTORY_PAGE = 1_000
+IDEMPOTENCY_TTL_MS = 300_000
+IDEMPOTENCY_KEYS = 65_536
+_NO_DATA = Raw(b"")
+
+Done = Callable[[bytes | Refusal], None]
+"""Takes the result as JSON, or the error; called exactly once."""
+
+
+class PublishBody(Struct):
+    channel: str
+    data: Raw = _NO_DATA
+    skip_history: bool | None = None
+    tags: dict[str, str] | None = None
+    idempotency_key: str | None = None
+
+
+class BroadcastBody(Struct):
+    channels: list[str]
+    data: Raw = _NO_DATA
+    skip_history: bool | None = None
+    tags: dict[str, str] | None = None
+    idempotency_key: str | None = None
+
+
+class MembershipBody(Struct):
+    """Which sessions are meant: all of a user, or one of them."""
+
+    user: str
+    channel: str
+    client: str | None = None
+
+
+class CloseCode(Struct):
+    code: int = 0
+    reason: str = ""
+
+
+class DisconnectBody(Struct):
+    user: str
+    client: str | None = None
+    whitelist: list[str] | None = None
+    disconnect: CloseCode | None = None
+
+
+class ChannelBody(Struct):
+    channel: str
+
+
+class HistoryBody(Struct):
+    channel: str
+    limit: int | None = None
+    since: codec.StreamPosition | None = None
+    reverse: bool | None = None
+
+
+class ChannelsBody(Struct):
+    pattern: str | None = None
+
+
+class InfoBody(Struct):
+    pass
+
+
+class BatchBody(Struct):
+    commands: list[dict[str, Raw]]
+    parallel: bool | None = None
+
+
+class ErrorDocument(Struct):
+    code: int
+    message: str
+
+
+class ServerApi:
+    """The methods, by name. One for the whole process."""
+
+    def __init__(self, realtime: Realtime) -> None:
+        self._realtime = realtime
+        self._hub = realtime.hub
+        self._started_s = realtime.clock.monotonic_s()
+        self._answered: OrderedDict[str, tuple[int, bytes]] = OrderedDict()
+        self.methods: dict[str, tuple[type[Any], Callable[[Any, Done], None], str]] = {
+            "publish": (PublishBody, self.publish, "Publish to a channel."),
+            "broadcast": (BroadcastBody, self.broadcast, "Publish the same data to several channels."),
+            "subscribe": (MembershipBody, self.subscribe, "Subscribe a user's connections to a channel."),
+            "unsubscribe": (
+                MembershipBody,
+                self.unsubscribe,
+                "Unsubscribe a user's connections.",
+            ),
+            "disconnect": (DisconnectBody, self.disconnect, "Close a user's connections."),
+            "history": (HistoryBody, self.history, "Read a channel's history."),
+            "history_remove": (ChannelBody, self.history_remove, "Remove a channel's history."),
+            "presence": (ChannelBody, self.presence, "Who is in a channel."),
+            "presence_stats": (ChannelBody, self.presence_stats, "How many are in a channel."),
+            "channels": (ChannelsBody, self.channels, "Channels with subscribers."),
+            "info": (InfoBody, self.info, "The nodes of this installation."),
+            "batch": (BatchBody, self.batch, "Run several commands."),
+        }
+        self._decoders = {
+            name: msgspec.json.Decoder(body).decode for name, (body, _, _) in self.methods.items()
+        }
+
+    def run(self, method: str, body: bytes, done: Done) -> None:
+        """Run one method on its JSON body."""
+        decode = self._decoders.get(method)
+        if decode is None:
+            done(envelopes.METHOD_NOT_FOUND)
+            return
+        try:
+            request = decode(body or b"{}")
+            self.methods[method][1](request, done)
+        except HeartcastError as error:
+            done(envelopes.refusal(error))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            done(envelopes.BAD_REQUEST._replace(message=f"bad request: {error}"))
+
+    # -- publishing ---------------------------------------------------------------
+
+    def publish(self, body: PublishBody, done: Done) -> None:
+        key = f"{body.channel} {body.idempotency_key}" if body.idempotency_key else None
+        if key is not None:
+            known = self._known(key)
+            if known is not None:
+                done(known)
+                return
+        if body.skip_history:
+            self._publish_past_history(body, done)
+            return
+
+        def published(answer: Position | StoreUnavailable) -> None:
+            if isinstance(answer, StoreUnavailable):
+                done(envelopes.INTERNAL)
+                return
+            result = _position(answer)
+            if key is not None:
+                self._remember(key, result)
+            done(result)
+
+        self._hub.publish(body.channel, bytes(body.data), tags=body.tags, done=published)
+
+    def _publish_past_history(self, body: PublishBody, done: Done) -> None:
+        self._hub.log_of(body.channel)
+        self._hub.publish_past_log(body.channel, Publication(bytes(body.data), 0, body.tags))
+        done(b"{}")
+
+    def _known(self, key: str) -> bytes | None:
+        entry = self._answered.get(key)
+        if entry is None or entry[0] <= self._realtime.clock.wall_ms():
+            return None
+        return entry[1]
+
+    def _remember(self, key: str, result: bytes) -> None:
+        self._answered.pop(key, None)
+        self._answered[key] = (self._realtime.clock.wall_ms() + IDEMPOTENCY_TTL_MS, result)
+        if len(self._answered) > IDEMPOTENCY_KEYS:
+            self._answered.popitem(last=False)
+
+    def broadcast(self, body: BroadcastBody, done: Done) -> None:
+        if not 1 <= len(body.channels) <= MAX_BATCH:
+            done(envelopes.BAD_REQUEST)
+            return
+        one = PublishBody("", body.data, body.skip_history, body.tags, body.idempotency_key)
+        _collect(
+            [("publish", msgspec.structs.replace(one, channel=channel)) for channel in body.channels],
+            self._run_decoded,
+            lambda replies: done(b'{"responses":[%s]}' % b",".join(replies)),
+        )
+
+    def _run_decoded(self, method: str, body: Any, done: Done) -> None:
+        try:
+            self.methods[method][1](body, done)
+        except HeartcastError as error:
+            done(envelopes.refusal(error))
+
+    def batch(self, body: BatchBody, done: Done) -> None:
+        if len(body.commands) > MAX_BATCH or any(len(command) != 1 for command in body.commands):
+            done(envelopes.BAD_REQUEST)
+            return
+        _collect(
+            [next(iter(command.items())) for command in body.commands],
+            self._run_in_batch,
+            lambda replies: done(b'{"replies":[%s]}' % b",".join(replies)),
+            named=True,
+        )
+
+    def _run_in_batch(self, method: str, body: Raw, done: Done) -> None:
+        if method == "batch":
+            done(envelopes.BAD_REQUEST)
+        else:
+            self.run(method, bytes(body), done)
+
+    # -- sessions -------------------------------------------------------------------
+
+    def _sessions(self, user: str, client: str | None) -> list[Session]:
+        return [s for s in self._hub.sessions_of(user) if client is None or s.client_id == client]
+
+    def subscribe(self, body: MembershipBody, done: Done) -> None:
+        self._hub.log_of(body.channel)
+        for session in self._sessions(body.user, body.client):
+            if session.room(body.channel) is None and session.speaks_frames:
+                self._subscribe(session, body.channel)
+        done(b"{}")
+
+    def _subscribe(self, session: Session, channel: str) -> None:
+        def joined(answer: Joined | Refusal) -> None:
+            if isinstance(answer, Joined):
+                session.push_line(_subscribe_line(channel, answer))
+
+        self._hub.join(session, channel, None, joined)
+
+    def unsubscribe(self, body: MembershipBody, done: Done) -> None:
+        for session in self._sessions(body.user, body.client):
+            room = session.room(body.channel)
+            if room is not None:
+                self._hub.leave(session, room)
+                code, reason = envelopes.UNSUBSCRIBED_BY_SERVER
+                session.push_line(codec.unsubscribe_line(body.channel, code, reason))
+        done(b"{}")
+
+    def disconnect(self, body: DisconnectBody, done: Done) -> None:
+        chosen = body.disconnect
+        reason = envelopes.FORCE_NO_RECONNECT
+        if chosen is not None and chosen.code:
+            if not 3000 <= chosen.code < 5000:
+                done(envelopes.BAD_REQUEST)
+                return
+            reason = Disconnect(chosen.code, chosen.reason)
+        for session in self._sessions(body.user, body.client):
+            if session.client_id not in (body.whitelist or ()):
+                session.close(reason)
+        done(b"{}")
+
+    # -- looking ----------------------------------------------------------------------
+
+    def history(self, body: HistoryBody, done: Done) -> None:
+        log = self._hub.log_of(body.channel)
+        if log is None:
+            done(envelopes.NOT_AVAILABLE)
+            return
+        after = Position(max(0, body.since.offset), body.since.epoch) if body.since is not None else None
+        limit = body.limit or 0
+        limit = limit if 0 <= limit <= MAX_HISTORY_PAGE else MAX_HISTORY_PAGE
+
+        def answered(answer: Complete | Gap | StoreUnavailable) -> None:
+            if isinstance(answer, StoreUnavailable):
+                done(envelopes.INTERNAL)
+            elif isinstance(answer, Gap):
+                done(envelopes.UNRECOVERABLE)
+            else:
+                views = [codec.publication_view(*publication) for publication in answer.publications]
+                done(codec.encode(codec.HistoryResult(views, *answer.top)))
+
+        log.history(body.channel, after, limit, bool(body.reverse), answered)
+
+    def history_remove(self, body: ChannelBody, done: Done) -> None:
+        log = self._hub.log_of(body.channel)
+        remove = getattr(log, "remove", None)
+        if remove is None:
+            done(envelopes.NOT_AVAILABLE)
+            return
+        remove(body.channel)
+        done(b"{}")
+
+    def _members(self, channel: str) -> list[Session]:
+        self._hub.log_of(channel)
+        room = self._hub.room_of(channel)
+        return list(room.members()) if room is not None else []
+
+    def presence(self, body: ChannelBody, done: Done) -> None:
+        members = self._members(body.channel)
+        if not self._hub.options_of(body.channel).presence:
+            done(envelopes.NOT_AVAILABLE)
+            return
+        done(codec.encode(codec.PresenceResult(presence.present(members))))
+
+    def presence_stats(self, body: ChannelBody, done: Done) -> None:
+        members = self._members(body.channel)
+        if not self._hub.options_of(body.channel).presence:
+            done(envelopes.NOT_AVAILABLE)
+            return
+        done(codec.encode(codec.PresenceStatsResult(*presence.count(members))))
+
+    def channels(self, body: ChannelsBody, done: Done) -> None:
+        found = {
+            channel: {"num_clients": len(room)}
+            for channel, room in self._hub.rooms().items()
+            if body.pattern is None or fnmatchcase(channel, body.pattern)
+        }
+        done(codec.encode({"channels": found}))
+
+    def info(self, body: InfoBody, done: Done) -> None:
+        hub = self._hub
+        node = {
+            "uid": hub.node,
+            "name": "heartcast",
+            "version": __version__,
+            "num_clients": hub.connections,
+            "num_users": hub.user_count,
+            "num_subs": hub.subscriptions,
+            "num_channels": len(hub.rooms()),
+            "uptime": int(self._realtime.clock.monotonic_s() - self._started_s),
+        }
+        done(codec.encode({"nodes": [node]}))
+
+
+def _subscribe_line(channel: str, joined: Joined) -> bytes:
+    fields: dict[str, object] = {}
+    if joined.position is not None:
+        fields = {
+            "recoverable": True,
+            "positioned": True,
+            "epoch": joined.position.epoch,
+            "offset": joined.position.offset,
+        }
+    return b'{"push":{"channel":%s,"subscribe":%s}}' % (codec.encode(channel), codec.encode(fields))
+
+
+def _position(position: Position) -> bytes:
+    if not position.offset:
+        return b"{}"
+    return b'{"offset":%d,"epoch":%s}' % (position.offset, codec.encode(position.epoch))
+
+
+def _reply(answer: bytes | Refusal) -> bytes:
+    if isinstance(answer, bytes):
+        return b'{"result":%s}' % answer
+    return b'{"error":%s}' % codec.encode(ErrorDocument(answer.code, answer.message))
+
+
+def _collect(
+    commands: Sequence[tuple[str, Any]],
+    run: Callable[[str, Any, Done], None],
+    done: Callable[[list[bytes]], None],
+    *,
+    named: bool = False,
+) -> None:
+    """Run all, and hand over their replies in order once the last is there."""
+    replies: list[bytes] = [b""] * len(commands)
+    missing = len(commands)
+    if not commands:
+        done(replies)
+
+    def keep(index: int, method: str, answer: bytes | Refusal) -> None:
+        nonlocal missing
+        if named and isinstance(answer, bytes):
+            replies[index] = b'{"%s":%s}' % (method.encode(), answer)
+        else:
+            replies[index] = _reply(answer)
+        missing -= 1
+        if not missing:
+            done(replies)
+
+    for index, (method, body) in enumerate(commands):
+        run(method, body, partial(keep, index, method))
+
+
+_UNAUTHORIZED = Answer(401, _reply(envelopes.UNAUTHORIZED))
+
+
+def _handler(api: ServerApi, method: str) -> Callable[[Call], Answer | None]:
+    def handle(call: Call) -> Answer | None:
+        if not call.identity.is_server:
+            return _UNAUTHORIZED
+        answers: list[Answer] = []
+        is_late = False
+
+        def done(answer: bytes | Refusal) -> None:
+            if is_late:
+                call.respond(Answer(200, _reply(answer)))
+            else:
+                answers.append(Answer(200, _reply(answer)))
+
+        api.run(method, call.body, done)
+        is_late = True
+        return answers[0] if answers else None
+
+    return handle
+
+
+def routes(realtime: Realtime) -> list[Route]:
+    """``POST /api/<method>`` for every method."""
+    api = ServerApi(realtime)
+    return [
+        Route(
+            method="POST",
+            path=f"/api/{name}",
+            handler=_handler(api, name),
+            summary=summary,
+            tag="realtime",
+            body=body,
+            answers={200: None},
+            hot=name in ("publish", "broadcast", "batch"),
+        )
+        for name, (body, _, summary) in api.methods.items()
+    ]
