@@ -39,7 +39,7 @@ Done = Callable[[bytes | Refusal], None]
 
 class PublishBody(Struct):
     channel: str
-    data: Raw = _NO_DATA
+    data: Raw = msgspec.field(default_factory=Raw)
     skip_history: bool | None = None
     tags: dict[str, str] | None = None
     idempotency_key: str | None = None
@@ -47,7 +47,7 @@ class PublishBody(Struct):
 
 class BroadcastBody(Struct):
     channels: list[str]
-    data: Raw = _NO_DATA
+    data: Raw = msgspec.field(default_factory=Raw)
     skip_history: bool | None = None
     tags: dict[str, str] | None = None
     idempotency_key: str | None = None
@@ -389,7 +389,14 @@ def _collect(
 _UNAUTHORIZED = Answer(401, _reply(envelopes.UNAUTHORIZED))
 
 
+def _batch_reply(answer: bytes | Refusal) -> bytes:
+    # A batch has no envelope of its own: its replies have theirs.
+    return answer if isinstance(answer, bytes) else _reply(answer)
+
+
 def _handler(api: ServerApi, method: str) -> Callable[[Call], Answer | None]:
+    render = _batch_reply if method == "batch" else _reply
+
     def handle(call: Call) -> Answer | None:
         if not call.identity.is_server:
             return _UNAUTHORIZED
@@ -398,9 +405,9 @@ def _handler(api: ServerApi, method: str) -> Callable[[Call], Answer | None]:
 
         def done(answer: bytes | Refusal) -> None:
             if is_late:
-                call.respond(Answer(200, _reply(answer)))
+                call.respond(Answer(200, render(answer)))
             else:
-                answers.append(Answer(200, _reply(answer)))
+                answers.append(Answer(200, render(answer)))
 
         api.run(method, call.body, done)
         is_late = True
