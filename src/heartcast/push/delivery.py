@@ -2,9 +2,10 @@
 
 A push that is in the inbox goes at once to the user's sessions, if there are any. While
 it is not acknowledged and the user stays connected it is sent again, after a pause that
-doubles. A user who comes back gets what waits with the answer to the subscription, at
-most as many as asked for; the rest follows in slices, *in order*: until it has all gone,
-new pushes of that user only join the queue.
+doubles. A user who comes back gets what waits with the answer to the subscription,
+page by page. One whose position is no longer good is told so, and gets everything that
+waits as redeliveries, in slices and *in order*: until it has all gone, new pushes of
+that user only join the queue.
 
 What is kept per connected user is a ``Follow``; it goes with the last session.
 """
@@ -38,7 +39,8 @@ class Follow:
         self.sent = sent
         """Highest offset that went out, to any session."""
         self.cursor: int | None = None
-        """While catching up: the offset up to which everything went out; None: nothing is behind."""
+        """While making up for a lost position: the offset up to which everything went out again;
+        None: nothing is behind."""
         self.timer: Timer | None = None
         """When the wheel will call back for this user; None only while it does."""
         self.pause_s = pause_s
@@ -108,9 +110,14 @@ class Delivery:
             and self._ledger.end(push, State.DELIVERED, "", now_ms)
         ]
         self._inbox.settle(settled, is_lost=False, now_ms=now_ms)
-        if settled and (follow := self._follows.get(user)):
-            # The client is alive and answering: the next pause starts short again.
+        if (
+            settled
+            and (follow := self._follows.get(user))
+            and follow.pause_s > self._options.redeliver_after_s
+        ):
+            # The client is alive and answering: the next pause is short again.
             follow.pause_s = self._options.redeliver_after_s
+            self._time_anew(user, follow)
         return len(settled)
 
     def catch_up(self, user: str, mark: Mark | None, limit: int, done: Since) -> None:
@@ -126,29 +133,35 @@ class Delivery:
             self._ledger.end(push, state, reason, now_ms)
         self._inbox.settle(pushes, is_lost=True, now_ms=now_ms)
 
+    def page(self, user: str, after: int, limit: int, done: Since) -> None:
+        """A session of this user that catches up asks for more; see ``Inbox.page``."""
+        self._inbox.page(user, after, limit, partial(self._caught_up, user, done))
+
+    def look(self, user: str, after: int, limit: int, done: Since) -> None:
+        """As ``page``, but nothing counts as sent."""
+        self._inbox.page(user, after, limit, partial(self._looked, done))
+
+    def _looked(self, done: Since, found: Kept | Missing) -> None:
+        now_ms = self._clock.wall_ms()
+        if isinstance(found, Kept):
+            found = found._replace(pushes=[push for push in found.pushes if self._try_render(push, now_ms)])
+        done(found)
+
     def _caught_up(self, user: str, done: Since, found: Kept | Missing) -> None:
         follow = self._follow(user, 0)
         if isinstance(found, Kept):
-            found = self._only_renderable(found)
-            stands_at = found.pushes[-1].offset if found.pushes else found.start.offset
-            follow.sent = max(follow.sent, stands_at)
+            found = self._count_as_sent(found)
+            if found.pushes:
+                follow.sent = max(follow.sent, found.pushes[-1].offset)
         else:
             # The client now stands at the top; what waits before it follows without offsets.
             follow.sent = max(follow.sent, found.top.offset)
-            stands_at = 0
-        if stands_at < found.top.offset:
-            self._begin_catch_up(follow, stands_at)
+            follow.cursor = 0
+            self._time_anew(user, follow)
         self._time(user, follow)
         done(found)
 
-    def _begin_catch_up(self, follow: Follow, cursor: int) -> None:
-        follow.cursor = cursor if follow.cursor is None else min(follow.cursor, cursor)
-        if follow.timer is not None:
-            # It was set for a redelivery, seconds away.
-            follow.timer.cancel()
-            follow.timer = None
-
-    def _only_renderable(self, found: Kept) -> Kept:
+    def _count_as_sent(self, found: Kept) -> Kept:
         now_ms = self._clock.wall_ms()
         fine = [push for push in found.pushes if self._try_render(push, now_ms)]
         for push in fine:
@@ -194,6 +207,13 @@ class Delivery:
             pause_s = follow.pause_s if follow.cursor is None else CATCH_UP_PAUSE_S
             due = partial(self._due, user, follow)
             follow.timer = self._wheel.at(self._clock.monotonic_s() + pause_s, due)
+
+    def _time_anew(self, user: str, follow: Follow) -> None:
+        """The pause became shorter than what the wheel was told."""
+        if follow.timer is not None:
+            follow.timer.cancel()
+            follow.timer = None
+        self._time(user, follow)
 
     def _due(self, user: str, follow: Follow) -> None:
         follow.timer = None

@@ -24,7 +24,7 @@ from heartcast.core.names import user_text
 from heartcast.core.wheel import TimingWheel
 from heartcast.push.delivery import Delivery, Report
 from heartcast.push.gates import Gate, expired
-from heartcast.push.inbox import Inbox, Mark, Since
+from heartcast.push.inbox import Inbox
 from heartcast.push.ledger import Ledger
 from heartcast.push.model import Push, State
 from heartcast.push.options import PushOptions
@@ -218,10 +218,6 @@ class PushService:
             return
         if user is not None:
             self.delivery.acknowledge(user, ids, self._clock.wall_ms())
-
-    def catch_up(self, user: str, mark: Mark | None, limit: int, done: Since) -> None:
-        """A session of this user subscribes to the inbox; see ``Delivery.catch_up``."""
-        self.delivery.catch_up(user, mark, limit, done)
 
     def find(self, push_id: str) -> Push:
         """The push with this id.

@@ -108,9 +108,15 @@ class MemoryInbox:
         return done(Kept(pushes, Mark(pushes[0].offset - 1, top.epoch), top))
 
     def kept(self) -> Iterable[Push]:
-        return (push for box in self._boxes.values() for push in box.pushes)
+        pushes = [push for box in self._boxes.values() for push in box.pushes]
+        pushes.sort(key=attrgetter("accepted_ms"))
+        return pushes
 
     def forget(self, now_ms: int) -> None:
+        self.forget_idle(now_ms)
+
+    def forget_idle(self, now_ms: int) -> list[str]:
+        """As ``forget``; returns the users whose mailboxes went."""
         # A slice at a time, round and round: a million mailboxes must not stop the loop.
         boxes = list(islice(self._boxes.items(), self._seen, self._seen + _FORGET_SLICE))
         self._seen = self._seen + len(boxes) if len(boxes) == _FORGET_SLICE else 0
@@ -121,6 +127,7 @@ class MemoryInbox:
         if idle:
             self._seen = max(0, self._seen - len(idle))
             self._epoch = self._new_epoch()
+        return idle
 
     async def close(self) -> None:
         """Nothing to write."""
