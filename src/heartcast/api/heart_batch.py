@@ -1,0 +1,118 @@
+"""Many hearts in one request.
+
+Items are independent: a bad one gets its own problem and the others go on. They take
+effect in the order given, so neighbours that want the same go to the store as one
+call, and a change of direction starts the next. A body of the wrong shape is refused
+as a whole, before anything is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import groupby
+
+import msgspec
+
+from heartcast.api.heart_bodies import (
+    BatchAnswer,
+    BatchBody,
+    BatchItem,
+    BatchResult,
+    encode,
+    given_answer,
+    removed_answer,
+)
+from heartcast.api.problems import Problem, problem
+from heartcast.api.route import Answer, Call, Identity
+from heartcast.core.errors import BodyTooLarge, HeartcastError, InvalidInput, StoreUnavailable
+from heartcast.hearts.model import HeartKey, Outcome
+from heartcast.hearts.service import HeartService
+from heartcast.hearts.store import MAX_KEYS
+
+CheckItem = Callable[[BatchItem, Identity, str], HeartKey]
+_Asked = tuple[int, BatchItem, HeartKey]
+_decode_problem = msgspec.json.Decoder(Problem).decode
+
+
+class Batch:
+    """One batch on its way through the store.
+
+    Args:
+        check: Gives an item's key, or raises what is wrong with it; its last argument
+            is the item's JSON pointer.
+
+    Raises:
+        InvalidInput: there are no items.
+        BodyTooLarge: there are more than 500.
+    """
+
+    __slots__ = ("_call", "_failure", "_is_answered_at_once", "_results", "_service", "_waiting", "_written")
+
+    def __init__(self, service: HeartService, call: Call, body: BatchBody) -> None:
+        if not body.items:
+            raise InvalidInput("must not be empty", pointer="/items")
+        if len(body.items) > MAX_KEYS:
+            raise BodyTooLarge(f"at most {MAX_KEYS} items", pointer="/items", code="too_many_items")
+        self._service = service
+        self._call = call
+        self._results: list[BatchResult | None] = [None] * len(body.items)
+        self._waiting = 1
+        self._written = 0
+        self._failure: StoreUnavailable | None = None
+        self._is_answered_at_once = True
+
+    def run(self, body: BatchBody, check: CheckItem) -> Answer | None:
+        """Do all items; the answer, or None when it comes later."""
+        asked: list[_Asked] = []
+        for at, item in enumerate(body.items):
+            try:
+                asked.append((at, item, check(item, self._call.identity, f"/items/{at}")))
+            except HeartcastError as error:
+                self._refuse(at, error)
+        for op, group in groupby(asked, key=lambda one: one[1].op):
+            self._submit(op, list(group))
+        self._waiting -= 1
+        if self._waiting:
+            self._is_answered_at_once = False
+            return None
+        return self._answer()
+
+    def _submit(self, op: str, asked: list[_Asked]) -> None:
+        def done(result: list[Outcome] | StoreUnavailable) -> None:
+            self._note(asked, result)
+
+        self._waiting += 1
+        write = self._service.add if op == "add" else self._service.remove
+        write([key for _, _, key in asked], done)
+
+    def _note(self, asked: list[_Asked], result: list[Outcome] | StoreUnavailable) -> None:
+        if isinstance(result, StoreUnavailable):
+            self._failure = result
+            for at, _, _ in asked:
+                self._refuse(at, result)
+        else:
+            self._written += len(result)
+            for (at, item, key), outcome in zip(asked, result, strict=True):
+                self._results[at] = _result(item, key, outcome)
+        self._waiting -= 1
+        if self._waiting == 0 and not self._is_answered_at_once:
+            self._call.respond(self._answer())
+
+    def _refuse(self, at: int, error: HeartcastError) -> None:
+        answer = problem(error)
+        self._results[at] = BatchResult(answer.status, problem=_decode_problem(answer.body))
+
+    def _answer(self) -> Answer:
+        if self._failure is not None and self._written == 0:
+            # Nothing was done: the whole request may be repeated, so say it the plain way.
+            return problem(self._failure)
+        return Answer(200, encode(BatchAnswer([result for result in self._results if result is not None])))
+
+
+def _result(item: BatchItem, key: HeartKey, outcome: Outcome) -> BatchResult:
+    if item.op == "remove":
+        return BatchResult(200, removed_answer(key, item.user_id, outcome))
+    assert outcome.heart is not None
+    return BatchResult(
+        201 if outcome.changed else 200, given_answer(outcome.heart, item.user_id, outcome.count)
+    )
