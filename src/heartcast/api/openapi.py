@@ -14,7 +14,7 @@ import msgspec
 
 from heartcast import __version__
 from heartcast.api.problems import Problem
-from heartcast.api.route import Parameter, Route
+from heartcast.api.route import Answer, Parameter, Route
 
 _TEMPLATE = "#/components/schemas/{name}"
 _PATH_PARAMETER = re.compile(r"{(\w+)}")
@@ -25,7 +25,7 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
     """The whole document as plain JSON values."""
     routes = list(routes)
     types: list[type[Any]] = [Problem, *_types(routes)]
-    schemas, components = msgspec.json.schema_components(types, ref_template=_TEMPLATE)
+    schemas, components = msgspec.json.schema_components(types, schema_hook=_any, ref_template=_TEMPLATE)
     schema_of = dict(zip(types, schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
@@ -47,6 +47,12 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
             },
         },
     }
+
+
+def _any(type_: type[Any]) -> dict[str, Any]:
+    if type_ is object:
+        return {"description": "any JSON value"}  # an empty schema counts as none
+    raise TypeError(f"{type_} has no JSON schema")
 
 
 def _types(routes: list[Route]) -> list[type[Any]]:
@@ -115,3 +121,18 @@ def _query_parameter(parameter: Parameter) -> dict[str, Any]:
         "description": parameter.summary,
         "schema": schema,
     }
+
+
+def route(routes: Iterable[Route]) -> Route:
+    """The route that serves the document of these routes and of itself."""
+    described: list[Route] = list(routes)
+    itself = Route(
+        method="GET",
+        path="/openapi.json",
+        handler=lambda call: answer,
+        summary="This document.",
+        tag="operation",
+        is_public=True,
+    )
+    answer = Answer(200, msgspec.json.encode(document([*described, itself])))
+    return itself

@@ -31,7 +31,6 @@ MAX_BATCH = 1_000
 MAX_HISTORY_PAGE = 1_000
 IDEMPOTENCY_TTL_MS = 300_000
 IDEMPOTENCY_KEYS = 65_536
-_NO_DATA = Raw(b"")
 
 Done = Callable[[bytes | Refusal], None]
 """Takes the result as JSON, or the error; called exactly once."""

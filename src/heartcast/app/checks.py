@@ -72,7 +72,7 @@ def _tls(settings: Settings) -> Check:
         plain = "none; fine on loopback" if settings.is_loopback else "none; put a TLS proxy in front"
         return Check("tls", "ok" if settings.is_loopback else "warn", plain)
     for path in (settings.http.tls_cert, settings.http.tls_key):
-        if not os.access(path, os.R_OK):
+        if not os.access(path or "", os.R_OK):
             return Check("tls", "fail", f"cannot read {path}")
     return Check("tls", "ok", settings.http.tls_cert)
 

@@ -1,0 +1,223 @@
+"""From settings to a system: the only place that chooses backends and joins domains.
+
+Domains do not import each other. What one needs of another is handed over here as a
+plain callable: hearts get ``publish``, pushes get ``deliver``, realtime gets the inbox
+as one of its logs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from heartcast.api import dev, openapi, operation, pages
+from heartcast.api import hearts as heart_routes
+from heartcast.api import push as push_routes
+from heartcast.api import ranking as ranking_routes
+from heartcast.api import realtime as realtime_routes
+from heartcast.api.app import application
+from heartcast.api.auth import Authenticator
+from heartcast.api.cors import Origins, cors_headers
+from heartcast.api.route import Route
+from heartcast.app import instruments
+from heartcast.app.inbox_channel import InboxChannels, deliver_by
+from heartcast.app.settings import Settings
+from heartcast.app.system import Readiness, System
+from heartcast.app.views import HotView
+from heartcast.core.bus import Bus
+from heartcast.core.clock import Clock
+from heartcast.core.ids import IdSource
+from heartcast.gateway.options import HttpOptions
+from heartcast.gateway.port import HttpPort
+from heartcast.gateway.sse import StreamGateway
+from heartcast.gateway.websocket import WebSocketGateway
+from heartcast.hearts.live import NAMESPACE, LiveCounts
+from heartcast.hearts.model import HeartChanged
+from heartcast.hearts.service import HeartService
+from heartcast.hearts.store import HeartStore
+from heartcast.hearts.store import sqlite as sqlite_hearts
+from heartcast.hearts.store.memory import MemoryHeartStore
+from heartcast.observability.metrics import Metrics
+from heartcast.push import templates
+from heartcast.push.inbox import Inbox
+from heartcast.push.inbox.memory import MemoryInbox
+from heartcast.push.inbox.sqlite import open_inbox
+from heartcast.push.service import PushService
+from heartcast.push.templates import Templates
+from heartcast.ranking.boards import HotBoards
+from heartcast.ranking.live import LiveHot
+from heartcast.realtime.hub import Hub
+from heartcast.realtime.realtime import Realtime
+
+_log = structlog.get_logger("heartcast")
+
+_LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
+
+
+def assemble(
+    settings: Settings, clock: Clock, loop: asyncio.AbstractEventLoop, rebuild_wanted: Callable[[], None]
+) -> System:
+    """Make every part and join them. Nothing runs yet, but files are open.
+
+    Args:
+        settings: With a signing key (``app.secret.with_secret``).
+        rebuild_wanted: Called when the hot boards missed events; the owner of tasks then
+            runs ``system.hot_view.rebuild()``.
+
+    Raises:
+        SettingsError: a file cannot be opened, or a template is wrong.
+    """
+    ids = IdSource(clock)
+    authenticator = Authenticator(settings.auth, clock, is_open=settings.is_open)
+    realtime = Realtime(
+        settings.realtime,
+        clock,
+        loop,
+        ids,
+        verify=authenticator.verify,
+        mode="dev" if settings.is_open else "prod",
+    )
+    hub = realtime.hub
+
+    bus: Bus[HeartChanged] = Bus(loop.call_soon)
+    heart_store = _heart_store(settings, clock, ids)
+    hearts = HeartService(heart_store, clock, bus, settings.hearts.kinds)
+    live_counts = _live_counts(settings, clock, loop, hub, heart_store)
+    boards = HotBoards(settings.hot, clock.wall_ms())
+    live_hot = LiveHot(
+        boards,
+        settings.hot,
+        publish=hub.publish,
+        is_watched=hub.is_watched,
+        later=loop.call_later,
+        wall_ms=clock.wall_ms,
+    )
+    hot_view = HotView(boards, live_hot, heart_store.scan, rebuild_wanted)
+    bus.follow(live_counts)
+    bus.follow(hot_view)
+    hub.seed(NAMESPACE, live_counts.source)
+    hub.seed("hot", live_hot.source)
+
+    pushes = _pushes(settings, clock, loop, ids, realtime)
+    hub.use_log("inbox", InboxChannels(pushes))
+    hub.on_send = pushes.on_send
+
+    metrics, readiness = Metrics(), Readiness()
+    panel = instruments.panel(hub, hearts)
+    routes = [
+        *heart_routes.routes(hearts),
+        *push_routes.routes(pushes),
+        *ranking_routes.routes(boards, clock.wall_ms),
+        *realtime_routes.routes(realtime),
+        *operation.routes(metrics, panel, readiness.why_not),
+        *pages.routes(with_demo=settings.is_open),
+        *(dev.routes(authenticator) if settings.is_open else ()),
+    ]
+    routes.append(openapi.route(routes))
+
+    options = _http_options(settings)
+    origins = Origins(options.allowed_origins)
+    websockets = WebSocketGateway(realtime)
+    streams = StreamGateway(realtime, lambda origin: cors_headers(origins, origin))
+    port = HttpPort(
+        options,
+        routes,
+        clock=clock,
+        identify=authenticator.identify,
+        upgrade_websocket=websockets.upgrade,
+        open_stream=streams.open,
+    )
+    system = System(
+        settings=settings,
+        clock=clock,
+        bus=bus,
+        heart_store=heart_store,
+        hearts=hearts,
+        live_counts=live_counts,
+        boards=boards,
+        live_hot=live_hot,
+        hot_view=hot_view,
+        pushes=pushes,
+        realtime=realtime,
+        websockets=websockets,
+        port=port,
+        application=application(routes, authenticator, _handler_failed),
+        metrics=metrics,
+        panel=panel,
+        readiness=readiness,
+    )
+    instruments.bind(system)
+    return system
+
+
+def _heart_store(settings: Settings, clock: Clock, ids: IdSource) -> HeartStore:
+    if settings.in_memory:
+        return MemoryHeartStore(ids)
+    path = Path(settings.data_dir) / sqlite_hearts.FILE_NAME
+    return sqlite_hearts.SqliteHeartStore(path, clock=clock, options=settings.hearts.sqlite)
+
+
+def _live_counts(
+    settings: Settings, clock: Clock, loop: asyncio.AbstractEventLoop, hub: Hub, store: HeartStore
+) -> LiveCounts:
+    return LiveCounts(
+        publish=hub.publish,
+        is_watched=hub.is_watched,
+        watched=lambda: [channel for channel in hub.rooms() if channel.startswith(f"{NAMESPACE}:")],
+        store=store,
+        clock=clock,
+        call_later=loop.call_later,
+        interval_s=settings.hearts.live_interval_s,
+    )
+
+
+def _pushes(
+    settings: Settings, clock: Clock, loop: asyncio.AbstractEventLoop, ids: IdSource, realtime: Realtime
+) -> PushService:
+    folder = None if settings.in_memory else Path(settings.data_dir) / "templates"
+    known = templates.load(folder)
+    hub = realtime.hub
+    return PushService(
+        settings.push,
+        clock=clock,
+        ids=ids,
+        loop=loop,
+        wheel=realtime.wheel,
+        templates=known,
+        inbox=_inbox(settings, loop, ids, known),
+        deliver=deliver_by(hub),
+        is_watched=hub.is_watched,
+        report=_push_failed,
+    )
+
+
+def _inbox(settings: Settings, loop: asyncio.AbstractEventLoop, ids: IdSource, known: Templates) -> Inbox:
+    if settings.in_memory:
+        return MemoryInbox(ids.next, settings.push.max_inbox)
+    return open_inbox(
+        Path(settings.data_dir) / "inbox.db",
+        templates=known,
+        new_epoch=ids.next,
+        max_pushes=settings.push.max_inbox,
+        loop=loop,
+    )
+
+
+def _http_options(settings: Settings) -> HttpOptions:
+    """In the open mode only loopback's own names are answered: a page elsewhere could
+    otherwise let its name resolve to this machine and use the missing credentials."""
+    if not settings.is_open or settings.http.allowed_hosts:
+        return settings.http
+    return msgspec.structs.replace(settings.http, allowed_hosts=(*_LOOPBACK_NAMES, settings.http.host))
+
+
+def _handler_failed(route: Route, error: BaseException) -> None:
+    _log.error("handler failed", method=route.method, path=route.path, exc_info=error)
+
+
+def _push_failed(what: str, error: BaseException) -> None:
+    _log.error(what, exc_info=error)

@@ -1,0 +1,135 @@
+"""Which number of which part stands behind each metric and each figure of the panel.
+
+Parts count in plain integers; here the integers get their names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from heartcast import __version__
+from heartcast.app.system import System
+from heartcast.gateway.port import HttpPort
+from heartcast.hearts.service import HeartService
+from heartcast.observability.metrics import Values
+from heartcast.observability.panel import Panel
+from heartcast.realtime.hub import Hub
+
+
+def panel(hub: Hub, hearts: HeartService) -> Panel:
+    """What the demo page's live panel shows."""
+    return Panel(
+        counters={
+            "hearts": lambda: hearts.added + hearts.removed,
+            "deliveries": lambda: hub.deliveries,
+        },
+        gauges={"connections": lambda: hub.connections, "p99_ms": recent_p99_ms(hub)},
+    )
+
+
+def recent_p99_ms(hub: Hub) -> Callable[[], float | None]:
+    """A reader of the 99th percentile of delivery time since its last call.
+
+    A bucket ends at a power of two, so the figure is at most twice too high, never too
+    low. None: nothing was delivered meanwhile.
+    """
+    before = list(hub.lag_buckets)
+
+    def read() -> float | None:
+        nonlocal before
+        counts = [now - then for now, then in zip(hub.lag_buckets, before, strict=True)]
+        before = list(hub.lag_buckets)
+        left = sum(counts)
+        if not left:
+            return None
+        bound = left * 0.01
+        for exponent, count in enumerate(counts):
+            left -= count
+            if left <= bound:
+                return float(2**exponent) / 1000
+        return None
+
+    return read
+
+
+def bind(system: System) -> None:
+    """Give every metric of the catalogue its number."""
+    _bind_port(system)
+    _bind_realtime(system)
+    _bind_hearts(system)
+    _bind_pushes(system)
+
+
+def _bind_port(system: System) -> None:
+    metrics, port = system.metrics, system.port
+    started_s = system.clock.monotonic_s()
+    metrics.bind_each("heartcast_build_info", lambda: {(__version__,): 1.0})
+    metrics.bind("heartcast_uptime_seconds", lambda: system.clock.monotonic_s() - started_s)
+    metrics.bind_each("heartcast_http_requests_total", lambda: _requests(port))
+    metrics.bind_each("heartcast_http_responses_total", lambda: _responses(port))
+    metrics.bind("heartcast_http_connections", lambda: len(port.connections))
+
+
+def _requests(port: HttpPort) -> Values:
+    hot = sum(sum(route.statuses.values()) for route in port.routes)
+    return {("hot",): hot, ("cold",): port.counters.requests_cold}
+
+
+def _responses(port: HttpPort) -> Values:
+    classes: dict[tuple[str, ...], float] = {}
+    for route in port.routes:
+        for status, count in route.statuses.items():
+            label = (f"{status // 100}xx",)
+            classes[label] = classes.get(label, 0) + count
+    return classes
+
+
+def _bind_realtime(system: System) -> None:
+    metrics, hub = system.metrics, system.realtime.hub
+    metrics.bind("heartcast_ws_connections", lambda: hub.connections)
+    metrics.bind("heartcast_subscriptions", lambda: hub.subscriptions)
+    metrics.bind("heartcast_channels", lambda: len(hub.rooms()))
+    metrics.bind("heartcast_publications_total", lambda: hub.publications)
+    metrics.bind("heartcast_deliveries_total", lambda: hub.deliveries)
+    metrics.bind("heartcast_delivery_bytes_total", lambda: hub.bytes_out)
+    metrics.bind_each(
+        "heartcast_overflows_total",
+        lambda: {("drop",): hub.dropped, ("disconnect",): hub.slow_disconnects},
+    )
+    metrics.bind_each(
+        "heartcast_disconnects_total",
+        lambda: {(str(code),): count for code, count in hub.closes.items()},
+    )
+    metrics.bind_each(
+        "heartcast_recoveries_total", lambda: {("complete",): hub.recovered, ("failed",): hub.unrecovered}
+    )
+
+
+def _bind_hearts(system: System) -> None:
+    metrics, hearts, boards = system.metrics, system.hearts, system.boards
+    metrics.bind_each(
+        "heartcast_hearts_total",
+        lambda: {
+            ("added",): hearts.added,
+            ("removed",): hearts.removed,
+            ("unchanged",): hearts.unchanged,
+        },
+    )
+    metrics.bind("heartcast_live_counts_total", lambda: system.live_counts.published)
+    metrics.bind("heartcast_bus_dropped_total", lambda: system.bus.dropped)
+    metrics.bind("heartcast_bus_failed_total", lambda: system.bus.failed)
+    metrics.bind_each("heartcast_hot_items", lambda: {(name,): boards.items for name in boards.names})
+    metrics.bind("heartcast_hot_updates_total", lambda: boards.applied)
+
+
+def _bind_pushes(system: System) -> None:
+    metrics, pushes = system.metrics, system.pushes
+    metrics.bind("heartcast_pushes_accepted_total", lambda: pushes.ledger.accepted)
+    metrics.bind_each("heartcast_pushes_refused_total", lambda: {("full",): pushes.refused})
+    metrics.bind_each(
+        "heartcast_shard_depth", lambda: {(str(shard.id),): shard.waiting for shard in pushes.pool.shards}
+    )
+    metrics.bind("heartcast_ack_redelivery_total", lambda: pushes.delivery.redelivered)
+    metrics.bind(
+        "heartcast_worker_restarts_total", lambda: sum(worker.crashes for worker in pushes.pool.workers)
+    )

@@ -1,0 +1,138 @@
+"""Starting and stopping, written once.
+
+Start: open the stores, fill the views from them, start the parts, then listen; only
+then is anybody told. Stop is the reverse: listen no more, answer what was accepted,
+let the queued pushes reach their inboxes, send the sessions elsewhere, close the stores.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+import uvloop
+
+from heartcast import __version__
+from heartcast.app.assemble import assemble
+from heartcast.app.settings import Settings
+from heartcast.app.system import System
+from heartcast.core.clock import SystemClock
+from heartcast.core.errors import StoreUnavailable
+from heartcast.gateway.server import Server
+from heartcast.observability import logs
+
+_SAMPLE_S = 1.0
+_REBUILD_PAUSE_S = 1.0
+_DRAIN_LOOK_S = 0.02
+
+_log = structlog.get_logger("heartcast")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listening:
+    """What a started server has to say for itself."""
+
+    url: str
+    page: str
+    """The page worth opening first."""
+    data: str
+    """Where data is kept, in words."""
+    mode: str
+
+
+def run(settings: Settings, on_ready: Callable[[Listening], None]) -> None:
+    """Run a server until SIGINT or SIGTERM.
+
+    Args:
+        on_ready: Called once, when it listens.
+
+    Raises:
+        SettingsError: it cannot start, and why.
+    """
+    logs.configure()
+    # Its "Started server process" says again, and less, what our own lines say.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    uvloop.run(_Lifespan(settings, on_ready).run())
+
+
+class _Lifespan:
+    def __init__(self, settings: Settings, on_ready: Callable[[Listening], None]) -> None:
+        self._settings = settings
+        self._on_ready = on_ready
+        self._rebuild_wanted = asyncio.Event()
+
+    async def run(self) -> None:
+        system = assemble(self._settings, SystemClock(), asyncio.get_running_loop(), self._rebuild_wanted.set)
+        try:
+            await self._run(system)
+        finally:
+            await system.pushes.stop()
+            await system.heart_store.close()
+            _log.info("stopped")
+
+    async def _run(self, system: System) -> None:
+        await system.hot_view.rebuild()
+        system.realtime.start()
+        system.pushes.start()
+        server = Server(system.port, system.application, close_sessions=lambda: self._drain(system))
+        async with asyncio.TaskGroup() as tasks:
+            housekeeping = [
+                tasks.create_task(self._announce(server, system)),
+                tasks.create_task(self._sample(system)),
+                tasks.create_task(self._rebuild(system)),
+            ]
+            try:
+                await server.serve()
+            finally:
+                for task in housekeeping:
+                    task.cancel()
+
+    async def _announce(self, server: Server, system: System) -> None:
+        await server.ready.wait()
+        system.readiness.reason = None
+        listening = Listening(
+            url=server.url,
+            page=f"{server.url}/demo" if self._settings.is_open else f"{server.url}/docs",
+            data=_data_in_words(self._settings),
+            mode=self._settings.mode,
+        )
+        _log.info("started", version=__version__, url=listening.url, data=listening.data, mode=listening.mode)
+        self._on_ready(listening)
+
+    async def _sample(self, system: System) -> None:
+        while True:
+            await asyncio.sleep(_SAMPLE_S)
+            system.panel.sample(system.clock.monotonic_s())
+
+    async def _rebuild(self, system: System) -> None:
+        while True:
+            await self._rebuild_wanted.wait()
+            self._rebuild_wanted.clear()
+            try:
+                await system.hot_view.rebuild()
+            except StoreUnavailable as error:
+                _log.error("hot boards could not be rebuilt; trying again", reason=error.detail)
+                self._rebuild_wanted.set()
+                await asyncio.sleep(_REBUILD_PAUSE_S)
+
+    async def _drain(self, system: System) -> None:
+        """After the last answer: pushes into inboxes, then the sessions elsewhere."""
+        system.readiness.reason = "stopping"
+        system.pushes.refuse()
+        deadline_s = system.clock.monotonic_s() + self._settings.http.drain_s
+        while system.pushes.queued and system.clock.monotonic_s() < deadline_s:  # noqa: ASYNC110 - once, at the end
+            await asyncio.sleep(_DRAIN_LOOK_S)
+        if lost := system.pushes.queued:
+            _log.error("stopped with pushes still queued; they are lost", pushes=lost)
+        await system.realtime.stop()
+
+
+def _data_in_words(settings: Settings) -> str:
+    if settings.in_memory:
+        return "in memory only; gone after a restart"
+    synchronous = settings.hearts.sqlite.synchronous.upper()
+    return f"{Path(settings.data_dir).resolve()} (SQLite, synchronous={synchronous})"

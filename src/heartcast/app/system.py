@@ -1,0 +1,58 @@
+"""Every part of a running heartcast, by name. ``app.assemble`` makes one, ``app.lifespan`` runs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from litestar import Litestar
+
+from heartcast.app.settings import Settings
+from heartcast.app.views import HotView
+from heartcast.core.bus import Bus
+from heartcast.core.clock import Clock
+from heartcast.gateway.port import HttpPort
+from heartcast.gateway.websocket import WebSocketGateway
+from heartcast.hearts.live import LiveCounts
+from heartcast.hearts.model import HeartChanged
+from heartcast.hearts.service import HeartService
+from heartcast.hearts.store import HeartStore
+from heartcast.observability.metrics import Metrics
+from heartcast.observability.panel import Panel
+from heartcast.push.service import PushService
+from heartcast.ranking.boards import HotBoards
+from heartcast.ranking.live import LiveHot
+from heartcast.realtime.realtime import Realtime
+
+
+@dataclass(kw_only=True)
+class Readiness:
+    """Whether traffic is wanted, for ``/readyz``."""
+
+    reason: str | None = "starting"
+    """One sentence while it is not; None while it is."""
+
+    def why_not(self) -> str | None:
+        return self.reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """The parts, assembled and not started."""
+
+    settings: Settings
+    clock: Clock
+    bus: Bus[HeartChanged]
+    heart_store: HeartStore
+    hearts: HeartService
+    live_counts: LiveCounts
+    boards: HotBoards
+    live_hot: LiveHot
+    hot_view: HotView
+    pushes: PushService
+    realtime: Realtime
+    websockets: WebSocketGateway
+    port: HttpPort
+    application: Litestar
+    metrics: Metrics
+    panel: Panel
+    readiness: Readiness
