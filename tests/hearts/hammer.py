@@ -1,0 +1,53 @@
+"""A child process for the kill test: hearts and un-hearts without end, and prints what was answered.
+
+    python hammer.py DATABASE SEED
+
+"? target user" is printed before each call, "+ target user" or "- target user" only after
+the store called done.
+"""
+
+import asyncio
+import os
+import random
+import sys
+from pathlib import Path
+
+from heartcast.core.clock import SystemClock
+from heartcast.core.errors import StoreUnavailable
+from heartcast.hearts.model import HeartKey, Outcome
+from heartcast.hearts.store.sqlite import SqliteHeartStore
+
+
+async def main(path: Path, seed: int) -> None:
+    store = SqliteHeartStore(path, clock=SystemClock())
+    dice = random.Random(seed)
+    os.write(1, b"ready\n")
+
+    def again() -> None:
+        # One call per user at a time: the order of a user's answers is the order of the calls.
+        caller = dice.randrange(1 << 60)
+        user = f"{seed}-{caller % 5000}"
+        if user in busy:
+            asyncio.get_running_loop().call_soon(again)
+            return
+        busy.add(user)
+        is_add = dice.random() < 0.7
+        key = HeartKey(f"t{caller % 7}", user)
+
+        os.write(1, f"? {key.target_id} {key.user_id}\n".encode())
+
+        def done(outcomes: list[Outcome] | StoreUnavailable) -> None:
+            assert isinstance(outcomes, list)
+            os.write(1, f"{'+' if is_add else '-'} {key.target_id} {key.user_id}\n".encode())
+            busy.discard(user)
+            again()
+
+        (store.add if is_add else store.remove)([key], 1, done)
+
+    busy: set[str] = set()
+    for _ in range(64):
+        again()
+    await asyncio.Event().wait()
+
+
+asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))

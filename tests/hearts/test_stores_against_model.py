@@ -1,0 +1,116 @@
+"""Any sequence of calls does to a store what it does to a plain dictionary."""
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from heartcast.core.clock import SystemClock
+from heartcast.core.errors import StoreUnavailable
+from heartcast.core.ids import IdSource
+from heartcast.hearts.model import Count, HeartKey, Outcome
+from heartcast.hearts.store import HeartStore
+from heartcast.hearts.store.awaiting import Awaiting
+from heartcast.hearts.store.memory import MemoryHeartStore
+from heartcast.hearts.store.sqlite import SqliteHeartStore
+
+KINDS = ("heart", "clap")
+TARGETS = ("a", "b", "c")
+USERS = ("1", "2", "3", "4")
+keys = st.builds(HeartKey, st.sampled_from(TARGETS), st.sampled_from(USERS), st.sampled_from(KINDS))
+calls = st.lists(st.tuples(st.booleans(), st.lists(keys, min_size=1, max_size=6)), max_size=25)
+# The calls of a round are made in one turn of the loop, so that they may share a commit.
+rounds = st.lists(calls, min_size=1, max_size=4)
+
+
+class Model:
+    """The plain truth: who hearts what since when, and how often a target changed."""
+
+    def __init__(self) -> None:
+        self.hearts: dict[HeartKey, int] = {}
+        self.versions: dict[tuple[str, str], int] = {}
+
+    def apply(self, is_add: bool, key: HeartKey, now_ms: int) -> tuple[int, int, bool]:
+        changed = (key in self.hearts) != is_add
+        if changed:
+            self.versions[key.target_id, key.kind] = self.version(key.target_id, key.kind) + 1
+            if is_add:
+                self.hearts[key] = now_ms
+            else:
+                del self.hearts[key]
+        return self.count(key.target_id, key.kind), self.version(key.target_id, key.kind), changed
+
+    def count(self, target_id: str, kind: str) -> int:
+        return sum(key.target_id == target_id and key.kind == kind for key in self.hearts)
+
+    def version(self, target_id: str, kind: str) -> int:
+        return self.versions.get((target_id, kind), 0)
+
+
+async def _same_turn(
+    store: HeartStore, calls: list[tuple[bool, list[HeartKey]]], now_ms: int
+) -> list[list[Outcome]]:
+    answers: dict[int, list[Outcome]] = {}
+    all_answered = asyncio.Event()
+
+    def note(at: int, outcomes: list[Outcome] | StoreUnavailable) -> None:
+        assert isinstance(outcomes, list)
+        assert at not in answers
+        answers[at] = outcomes
+        if len(answers) == len(calls):
+            all_answered.set()
+
+    for at, (is_add, asked) in enumerate(calls):
+        (store.add if is_add else store.remove)(asked, now_ms, lambda outcomes, at=at: note(at, outcomes))
+    if calls:
+        await all_answered.wait()
+    return [answers[at] for at in range(len(calls))]
+
+
+async def _compare(store: HeartStore, model: Model) -> None:
+    seen = {heart.key: heart.created_ms async for batch in store.scan() for heart in batch}
+    assert seen == model.hearts
+    for kind in KINDS:
+        expected = [Count(name, model.count(name, kind), model.version(name, kind)) for name in TARGETS]
+        assert await Awaiting(store).counts(TARGETS, kind) == expected
+        for user in USERS:
+            of_user = await store.page(target_id=None, user_id=user, kind=kind, after="", limit=200)
+            assert {heart.key for heart in of_user} == {
+                key for key in model.hearts if (key.user_id, key.kind) == (user, kind)
+            }
+            hearted = [HeartKey(name, user, kind) in model.hearts for name in TARGETS]
+            assert await Awaiting(store).hearted(user, TARGETS, kind) == hearted
+
+
+async def _play(kind: str, folder: Path, rounds: list[list[tuple[bool, list[HeartKey]]]]) -> None:
+    def open_store() -> HeartStore:
+        if kind == "memory":
+            return MemoryHeartStore(IdSource(SystemClock()))
+        return SqliteHeartStore(folder / "hearts.db", clock=SystemClock())
+
+    store, model = open_store(), Model()
+    for now_ms, calls in enumerate(rounds, 1):
+        outcomes = await _same_turn(store, calls, now_ms)
+        for (is_add, asked), results in zip(calls, outcomes, strict=True):
+            expected = [model.apply(is_add, key, now_ms) for key in asked]
+            assert [(result.count, result.version, result.changed) for result in results] == expected
+        await _compare(store, model)
+        if store.is_durable:
+            await store.close()
+            store = open_store()
+            await _compare(store, model)
+    await store.close()
+
+
+@pytest.mark.parametrize(("kind", "examples"), [("memory", 100), ("sqlite", 25)])
+def test_a_store_does_what_a_dictionary_does(kind: str, examples: int) -> None:
+    @settings(max_examples=examples, deadline=None)
+    @given(rounds)
+    def play(rounds: list[list[tuple[bool, list[HeartKey]]]]) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            asyncio.run(_play(kind, Path(folder), rounds))
+
+    play()
