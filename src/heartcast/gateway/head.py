@@ -120,6 +120,8 @@ def judge(
     head.closes = not keeps_alive
     _frame(rules, head, values, version)
     _split_target(head)
+    if len(values) != len(headers):
+        _refuse_second_host(head)
     _guard(rules, head, values, origin, upgrades=upgrades)
     head.cors = cors_headers(rules.origins, origin)
     head.extra = b"".join([b"%b: %b\r\n" % header for header in head.cors])
@@ -177,12 +179,16 @@ def _split_target(head: Head) -> None:
         head.refuse(400, "the request target is not a valid URL", "malformed_request", is_fatal=True)
 
 
+def _refuse_second_host(head: Head) -> None:
+    if sum([name == b"host" for name, _ in head.headers]) > 1:
+        head.refuse(400, "a request has exactly one Host header", "malformed_request", is_fatal=True)
+
+
 def _guard(
     rules: Rules, head: Head, values: dict[bytes, bytes], origin: bytes | None, *, upgrades: bool
 ) -> None:
     host = values.get(b"host")
-    hosts = sum(name == b"host" for name, _ in head.headers)
-    if hosts > 1 or (hosts == 0 and head.http_version == "1.1"):
+    if host is None and head.http_version == "1.1":
         head.refuse(400, "a request has exactly one Host header", "malformed_request", is_fatal=True)
         return
     if host is not None and _HOST(host) is None:

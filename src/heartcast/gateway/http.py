@@ -194,6 +194,13 @@ class HttpProtocol(HttpToolsProtocol):
             self._pause_reading()
             return
         self._is_parsing = True
+        if len(data) <= _PIECE_BYTES:
+            self._feed(data, data, 0)
+        else:
+            self._take_by_pieces(data)
+        self._end_packet()
+
+    def _take_by_pieces(self, data: bytes) -> None:
         view = memoryview(data)
         for start in range(0, len(data), _PIECE_BYTES):
             if self._is_full():
@@ -202,7 +209,6 @@ class HttpProtocol(HttpToolsProtocol):
                 break
             if not self._feed(view[start : start + _PIECE_BYTES], data, start):
                 break
-        self._end_packet()
 
     def _is_full(self) -> bool:
         return len(self._queue) >= self.port.options.max_pipelined or self.flow.write_paused
@@ -294,7 +300,9 @@ class HttpProtocol(HttpToolsProtocol):
         )  # fmt: skip
         self._stage = _IN_BODY
         self._body = b""
-        if self._head_size() > self.port.options.max_header_bytes:
+        limit = self.port.options.max_header_bytes
+        # Counted only when the pieces so far could add up to too much.
+        if self._head_bytes + _PIECE_BYTES > limit and self._head_size() > limit:
             self._refuse_long_head()
             raise _StopParsingError
         if head.is_fatal:

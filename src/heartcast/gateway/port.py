@@ -184,6 +184,8 @@ class HttpPort:
             status, content_type
         )
         extra = head.extra
+        if not (headers or closes or extra or head.is_head or status == 204):
+            return b"%bcontent-length: %d\r\n\r\n%b" % (line, len(body), body)
         if headers:
             extra += b"".join([b"%b: %b\r\n" % header for header in headers])
         if closes:
