@@ -164,9 +164,8 @@
       const response = await fetch(`/api/v1/pushes/${id}`).catch(() => null);
       if (!response?.ok) return;
       const record = await response.json();
-      const state = record.state ?? record.status;
-      if (arrived.has(id) || /sent|waiting|delivered|acknowledged/.test(state)) mark(2);
-      if (/delivered|acknowledged/.test(state)) return mark(3);
+      if (record.status === "delivered") return mark(3); // The server's word for "acknowledged".
+      if (record.status === "sent" || arrived.has(id)) mark(2);
     }
   }
 
@@ -231,7 +230,8 @@
     const { rates, gauges, history } = await response.json();
     for (const place of document.querySelectorAll("[data-figure]")) {
       const name = place.dataset.figure;
-      const value = rates[name] ?? gauges[name];
+      // A quiet second has no p99: the last one that was measured stays.
+      const value = rates[name] ?? gauges[name] ?? (history[name] ?? []).findLast((past) => past !== null);
       place.textContent = value === null || value === undefined ? "–" : name === "p99_ms" ? `${number(value)} ms` : number(value);
       draw(place.parentElement.querySelector("svg"), history[name] ?? []);
     }
@@ -239,7 +239,8 @@
 
   function draw(svg, values) {
     const [area, line] = svg.children;
-    const known = values.map((value) => value ?? 0);
+    let last = 0;
+    const known = values.map((value) => (last = value ?? last));
     if (known.length < 2) return;
     const top = Math.max(...known, 1e-9) * 1.15;
     // A minute is the full width; a younger history begins further right.

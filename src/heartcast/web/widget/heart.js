@@ -211,19 +211,27 @@
   /** What this page knows of one target; any number of buttons show it. */
   class Heart {
     version = -1; count = null; hearted = false; wanted = null; isSending = false; buttons = new Set(); stop = null;
+    #from = 0; #isIncluded = false;
     constructor(target, kind) { this.target = target; this.kind = kind; }
 
     get shownHearted() { return this.wanted ?? this.hearted; }
     get shownCount() {
       if (this.count === null) return null;
-      return Math.max(0, this.count + (Number(this.shownHearted) - Number(this.hearted)));
+      return Math.max(0, this.count + (this.#isIncluded ? 0 : this.#hope));
     }
+    get #hope() { return Number(this.shownHearted) - Number(this.hearted); }
+
+    beginWrite() { this.isSending = true; this.#from = this.count; this.#isIncluded = false; }
+    endWrite() { this.isSending = false; this.#isIncluded = false; }
 
     /** Take a count if it is not older than what is known. */
     learn(count, version) {
       if (version < this.version) return false;
       this.version = version;
       this.count = count;
+      // The live count may overtake the answer to our own click. If it has moved our way,
+      // the click is most likely in it: adding it again would overshoot for a moment.
+      if (this.isSending && (count - this.#from) * this.#hope > 0) this.#isIncluded = true;
       return true;
     }
 
@@ -321,9 +329,9 @@
       heart.wanted = hearted;
       heart.show("own");
       if (heart.isSending) return;
-      heart.isSending = true;
       let reason = null;
       while (heart.wanted !== null && heart.wanted !== heart.hearted) {
+        heart.beginWrite();
         reason = await this.#write(heart, heart.wanted);
         if (reason) {
           heart.wanted = null;
@@ -331,7 +339,7 @@
         }
       }
       heart.wanted = null;
-      heart.isSending = false;
+      heart.endWrite();
       heart.show(reason ? "reverted" : "settled");
     }
 
@@ -394,7 +402,6 @@
     path { fill: transparent; stroke: currentColor; stroke-width: 1.9; stroke-linejoin: round; transition: fill .2s; }
     [aria-pressed="true"] path { fill: var(--_color); stroke: var(--_color); }
     .count { min-width: 1ch; font-variant-numeric: tabular-nums; display: inline-block; }
-    .count.waiting { opacity: .4; }
     .note { position: absolute; left: 0; bottom: calc(100% + .5em); width: max-content; max-width: 17em; padding: .55em .8em;
       border-radius: .6em; font-size: .82em; font-weight: 500; line-height: 1.35; text-align: start; z-index: 10; pointer-events: none;
       color: light-dark(#fff, #1b181f); background: light-dark(#2b2631, #f3eef7); box-shadow: 0 6px 20px rgb(0 0 0 / .22); }
@@ -410,7 +417,7 @@
     <button type="button" part="button" aria-pressed="false">
       <span class="icon" part="icon" aria-hidden="true"><svg viewBox="0 0 24 24"><path d="M12 20.6 4.3 12.9a5 5 0 0 1 0-7.1 5 5 0 0 1 7.1 0l.6.6.6-.6a5 5 0 0 1 7.1 0 5 5 0 0 1 0 7.1Z"/></svg></span>
       <span class="unseen name"></span>
-      <span class="count waiting" part="count">0</span>
+      <span class="count" part="count"></span>
     </button>
     <span class="note" part="note" hidden></span>
     <span class="unseen" role="status"></span>`;
@@ -486,7 +493,6 @@
       if (!heart) return;
       button.setAttribute("aria-pressed", String(heart.shownHearted));
       const number = heart.shownCount;
-      count.classList.toggle("waiting", number === null);
       if (number !== this.#shown && number !== null) this.#showCount(number);
       if (why === "live" && this.matches(":focus-within")) this.#announce(`${number} hearts`, ANNOUNCE_GAP_MS);
       if (why === "settled") {
