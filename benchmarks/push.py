@@ -83,14 +83,14 @@ def run() -> dict[str, float]:
     for _ in range(0, PUSHES, CHUNK):
         bodies = [body % random.randint(1, 10_000_000) for _ in range(CHUNK)]
         calls = [Call(body=body, identity=server, respond=_ignore) for body in bodies]
-        begin = time.perf_counter()
+        begin = time.process_time()
         for call in calls:
             post(call)
-        accept_s += time.perf_counter() - begin
-    accepted = time.perf_counter()
+        accept_s += time.process_time() - begin
+    accepted = time.process_time()
     accept_memory = _memory_bytes() - memory_bytes
     count = turns.drain()
-    stored = time.perf_counter()
+    stored = time.process_time()
     assert service.queued == 0
     assert len(service.ledger.live) == PUSHES
     return {

@@ -54,7 +54,7 @@ def api() -> Api:
 
 
 def body(user_id: int | str = 12345, **more: Any) -> dict[str, Any]:
-    return {"user_id": user_id, "template": "news_v2", "payload": {"title": "Go 1.23 released"}, **more}
+    return {"user_id": user_id, "template": "news_v2", "payload": {"title": "Go 1.23 released"}} | more
 
 
 def test_the_curl_line_of_the_mission_is_accepted_as_it_stands(api: Api) -> None:
@@ -72,12 +72,13 @@ def test_the_curl_line_of_the_mission_is_accepted_as_it_stands(api: Api) -> None
 
 @pytest.mark.parametrize("user_id", [0, 2**63 - 1, "u456", "12345", 'quo"te\\', "ünï ☃"])
 @pytest.mark.parametrize("path", ["/push", "/api/v1/pushes"])
+@pytest.mark.parametrize("template", ["news_v2", "news_v2@1"])
 def test_the_answer_repeats_the_user_in_its_type_and_is_what_the_struct_would_encode(
-    api: Api, user_id: int | str, path: str
+    api: Api, user_id: int | str, path: str, template: str
 ) -> None:
-    answer = api.call("POST", path, body(user_id))
+    answer = api.call("POST", path, body(user_id, template=template))
     accepted = msgspec.json.decode(answer.body, type=PushAccepted)
-    assert accepted.user_id == user_id
+    assert (accepted.user_id, accepted.template) == (user_id, template)
     assert msgspec.json.encode(accepted) == answer.body
     assert api.get(accepted.id)[1]["user_id"] == user_id
 

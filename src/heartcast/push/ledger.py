@@ -54,9 +54,12 @@ class Ledger:
         Raises:
             Overloaded: as many pushes, or bytes of them, are kept as may be.
         """
-        if len(self.live) >= self._max_live or self.kept_bytes + len(push.payload) > self._max_bytes:
+        kept_bytes = self.kept_bytes + len(push.payload)
+        if len(self.live) >= self._max_live or kept_bytes > self._max_bytes:
             raise Overloaded("too many pushes wait for their users", retry_after_s=5, code="pushes_full")
-        self.restore(push)
+        self.live[push.id] = push
+        self.kept_bytes = kept_bytes
+        self.accepted += 1
 
     def restore(self, push: Push) -> None:
         """Begin the account of a push that was accepted by an earlier process: no bound applies."""

@@ -135,8 +135,10 @@ class PushService:
                 pointer="/payload",
                 code="payload_too_large",
             )
-        is_numeric = isinstance(user_id, int)
-        index = user_id % options.shards if isinstance(user_id, int) else shard_of(user, options.shards)
+        if is_numeric := isinstance(user_id, int):
+            index = user_id % options.shards
+        else:
+            index = shard_of(user, options.shards)
         shard = self.pool.shards[index]
         if len(shard.pending) + shard.left >= options.max_queued_per_shard or self._is_stopping:
             raise self._full()

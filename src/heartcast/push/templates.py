@@ -97,10 +97,12 @@ class Template:
         ValueError: a text is not valid Jinja2 or uses a field that is not declared.
     """
 
-    __slots__ = ("_check", "_defaults", "_required", "_texts", "name", "version")
+    __slots__ = ("_check", "_defaults", "_required", "_texts", "name", "name_json", "version")
 
     def __init__(self, source: Source) -> None:
         self.name = source.name
+        self.name_json = _encode(source.name).decode()
+        """The name as a JSON string, made once for all answers."""
         self.version = source.version
         self._check = _checker(source)
         self._required = [
