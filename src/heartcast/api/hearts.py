@@ -78,7 +78,7 @@ class _Hearts:
 
         self._service.add((key,), done)
         is_late = True
-        return answer
+        return answer  # None when the store answers later: then done responds
 
     def batch(self, call: Call) -> Answer | None:
         body = _decode_batch(call.body)

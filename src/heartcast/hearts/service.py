@@ -72,13 +72,16 @@ class HeartService:
         self._store.remove(keys, self._now_ms(), finish)
 
     def _announce(self, keys: Sequence[HeartKey], outcomes: list[Outcome], delta: int) -> None:
-        changed = 0
-        for key, outcome in zip(keys, outcomes, strict=True):
-            heart = outcome.heart
-            if outcome.changed and heart is not None:
+        changed = at = 0
+        for outcome in outcomes:
+            if outcome.changed:
                 changed += 1
-                self._publish(HeartChanged(key, outcome.count, outcome.version, heart.created_ms, delta))
-        self.unchanged += len(keys) - changed
+                heart = outcome.heart
+                assert heart is not None
+                # heart[2] is created_ms: by place it costs half, and this runs per heart.
+                self._publish(HeartChanged(keys[at], outcome.count, outcome.version, heart[2], delta))
+            at += 1
+        self.unchanged += at - changed
         if delta > 0:
             self.added += changed
         else:
