@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,11 +43,7 @@ def in_fragments(opcode: int, parts: list[bytes], key: bytes) -> list[bytes]:
 
 def fed(reader: FrameReader, wire: bytes, cuts: list[int]) -> list[tuple[int, bytes]]:
     edges = [0, *sorted(cut % (len(wire) + 1) for cut in cuts), len(wire)]
-    return [
-        message
-        for start, end in zip(edges, edges[1:], strict=False)
-        for message in reader.feed(wire[start:end])
-    ]
+    return [message for start, end in itertools.pairwise(edges) for message in reader.feed(wire[start:end])]
 
 
 @given(

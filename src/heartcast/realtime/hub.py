@@ -520,6 +520,7 @@ class Hub:
         backlog = session.backlog
         if backlog is None:
             return
+        backlog.seen_bytes = session.transport.get_write_buffer_size()
 
         def look() -> None:
             if session.check_progress(backlog):
