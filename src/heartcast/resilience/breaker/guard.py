@@ -82,7 +82,11 @@ class Circuit:
         Raises:
             CircuitOpen: calls are kept away; ``retry_after_s`` says for how long.
         """
-        permit = self.breaker.enter(self._now_ns())
+        return self.enter_at(self._now_ns())
+
+    def enter_at(self, now_ns: int) -> int:
+        """``enter`` for those who know the time already."""
+        permit = self.breaker.enter(now_ns)
         if permit < 0:
             raise CircuitOpen(f"{self.breaker.name} is not called now", retry_after_s=whole_seconds(-permit))
         return permit
