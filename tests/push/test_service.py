@@ -399,3 +399,26 @@ def check_conservation(rig: PushRig, accepted: list[Push]) -> None:
     assert {push.id for push in rig.inbox.kept()} >= {push.id for push in live if push.state is State.SENT}
     assert all(not push.state.is_terminal for push in rig.inbox.kept())
     assert ledger.kept_bytes == sum(len(push.payload) for push in live)
+
+
+def test_an_account_is_closed_once(rig: PushRig) -> None:
+    push = rig.push()
+    ledger = rig.service.ledger
+    assert ledger.end(push, State.DELIVERED, "", 1)
+    assert not ledger.end(push, State.EXPIRED, "ttl", 2)
+    assert (push.state, push.changed_ms) == (State.DELIVERED, 1)
+    assert rig.ends() == {State.DELIVERED: 1}
+    assert ledger.kept_bytes == 0
+
+
+def test_a_worker_that_fails_after_the_inbox_took_its_batch_stores_nothing_twice(rig: PushRig) -> None:
+    deliver, rig.service.delivery.stored = rig.service.delivery.stored, None  # type: ignore[method-assign, assignment]
+    pushes = [rig.push(title="1"), rig.push(title="2")]
+    rig.turns.settle()
+    rig.service.delivery.stored = deliver  # type: ignore[method-assign]
+    rig.turns.advance(1.0)
+
+    assert mailbox(rig, "ann") == pushes
+    assert all(push.state is State.SENT for push in pushes)
+    assert rig.service.queued == 0
+    assert rig.ends() == {}
