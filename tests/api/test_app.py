@@ -21,6 +21,7 @@ class Body(msgspec.Struct, forbid_unknown_fields=True):
     number: int
 
 
+JSON = {"content-type": "application/json"}
 _decode = decoder(Body)
 
 
@@ -88,11 +89,20 @@ async def client(raised: list[str]) -> AsyncIterator[httpx2.AsyncClient]:
 
 
 async def test_an_answer_keeps_its_status_body_and_headers(client: httpx2.AsyncClient) -> None:
-    response = await client.post("/things", content=b'{"number":7}')
+    response = await client.post("/things", content=b'{"number":7}', headers=JSON)
 
     assert (response.status_code, response.content) == (201, b'{"number":7}')
     assert response.headers["content-type"] == "application/json"
     assert response.headers["location"] == "/x"
+
+
+@pytest.mark.parametrize("headers", [{}, {"content-type": "text/plain"}])
+async def test_a_body_that_does_not_say_it_is_json_is_refused(
+    client: httpx2.AsyncClient, headers: dict[str, str]
+) -> None:
+    response = await client.post("/things", content=b'{"number":7}', headers=headers)
+
+    assert (response.status_code, response.json()["code"]) == (415, "unsupported_media_type")
 
 
 async def test_a_handler_may_answer_later(client: httpx2.AsyncClient) -> None:
@@ -107,8 +117,8 @@ async def test_path_and_query_reach_the_handler(client: httpx2.AsyncClient) -> N
 
 async def test_errors_become_problems(client: httpx2.AsyncClient) -> None:
     missing = await client.delete("/things/a")
-    invalid = await client.post("/things", content=b'{"number":"x"}')
-    malformed = await client.post("/things", content=b"{")
+    invalid = await client.post("/things", content=b'{"number":"x"}', headers=JSON)
+    malformed = await client.post("/things", content=b"{", headers=JSON)
 
     assert (missing.status_code, missing.json()["code"]) == (404, "thing_unknown")
     assert (invalid.status_code, invalid.json()["errors"][0]["pointer"]) == (422, "/number")

@@ -17,6 +17,7 @@ from litestar import HttpMethod, Litestar, Request, Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.handlers import HTTPRouteHandler
 
+from heartcast.api.media import media_type_problem
 from heartcast.api.problems import internal_problem, problem, status_problem
 from heartcast.api.route import ANONYMOUS, Answer, Call, Headers, Identity, Route
 from heartcast.core.errors import HeartcastError
@@ -95,6 +96,8 @@ async def _answer(
     peer = request.client.host if request.client else ""
     later: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
     try:
+        if refusal := _unreadable(route, request):
+            return refusal
         identity = ANONYMOUS if route.is_public else authenticator.identify(headers, peer)
         call = Call(
             body=await request.body(),
@@ -114,6 +117,14 @@ async def _answer(
     except Exception as error:
         raised(route, error)
         return internal_problem()
+
+
+def _unreadable(route: Route, request: Request[Any, Any, Any]) -> Answer | None:
+    """The refusal of a body that does not claim to be JSON; None when it may be read."""
+    if route.body is None or not {"content-length", "transfer-encoding"} & request.headers.keys():
+        return None
+    content_type = request.headers.get("content-type")
+    return media_type_problem(None if content_type is None else content_type.encode("latin-1"))
 
 
 def _resolve(later: asyncio.Future[Answer], answer: Answer) -> None:

@@ -21,7 +21,7 @@ from heartcast.app.assemble import assemble
 from heartcast.app.settings import Settings
 from heartcast.app.system import System
 from heartcast.core.clock import SystemClock
-from heartcast.core.errors import StoreUnavailable
+from heartcast.core.errors import HeartcastError, StoreUnavailable
 from heartcast.gateway.server import Server
 from heartcast.observability import logs
 
@@ -72,13 +72,15 @@ class _Lifespan:
         finally:
             await system.pushes.stop()
             await system.heart_store.close()
-            _log.info("stopped")
+            if system.readiness.reason != "starting":
+                _log.info("stopped")
 
     async def _run(self, system: System) -> None:
         await system.hot_view.rebuild()
         system.realtime.start()
         system.pushes.start()
         server = Server(system.port, system.application, close_sessions=lambda: self._drain(system))
+        refused: HeartcastError | None = None
         async with asyncio.TaskGroup() as tasks:
             housekeeping = [
                 tasks.create_task(self._announce(server, system)),
@@ -87,9 +89,13 @@ class _Lifespan:
             ]
             try:
                 await server.serve()
+            except HeartcastError as error:
+                refused = error  # raised below: the group would wrap it
             finally:
                 for task in housekeeping:
                     task.cancel()
+        if refused is not None:
+            raise refused
 
     async def _announce(self, server: Server, system: System) -> None:
         await server.ready.wait()
