@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from heartcast.testing.server import RunningServer
+from heartcast.testing.server import RunningServer, running
 
 FLAGS = [
     "--headless",
@@ -45,6 +45,14 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RunningServer]:
+    """A server that lets pages of other origins on this machine use it."""
+    environ = {"HEARTCAST_HTTP__ALLOWED_ORIGINS": '["http://127.0.0.1:*"]'}
+    with running("--in-memory", environ=environ) as server:
+        yield server
 
 
 class People:

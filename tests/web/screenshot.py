@@ -1,6 +1,6 @@
 """Take the README's pictures of the demonstration: ``python tests/web/screenshot.py``.
 
-Starts a server in memory, lets some readers give hearts, and writes
+Starts a server in memory, lets some readers give hearts for most of a minute, and writes
 ``docs/images/demo-light.png`` and ``docs/images/demo-dark.png``.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
-from playwright.sync_api import APIRequestContext, Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from conftest import FLAGS, chromium
 from heartcast.testing.server import running
@@ -27,39 +27,49 @@ HEARTS = {
 }
 
 
-def give_hearts(api: APIRequestContext, url: str) -> None:
-    """The same hearts in the same order on every run."""
+SAMPLES = 45
+"""Seconds of traffic, so that the panel's curves have something to show."""
+
+
+def give_hearts(page: Page, url: str) -> None:
+    """Every heart once, spread over the seconds by dice that fall the same way on every run."""
+    dice = Random(7)
     items = [
         {"op": "add", "target_id": target, "user_id": f"reader-{n}"}
         for target, count in HEARTS.items()
         for n in range(count)
     ]
-    Random(7).shuffle(items)
-    for start in range(0, len(items), 20):
-        api.post(f"{url}/api/v1/hearts/batch", data={"items": items[start : start + 20]})
+    dice.shuffle(items)
+    shares = [dice.uniform(0.2, 1.0) for _ in range(SAMPLES)]
+    for share in shares:
+        some = [
+            items.pop() for _ in range(min(len(items), round(share / sum(shares) * sum(HEARTS.values()))))
+        ]
+        for item in some:
+            page.request.post(f"{url}/api/v1/hearts/batch", data={"items": [item]})
+        page.wait_for_timeout(1000)
+    page.request.post(f"{url}/api/v1/hearts/batch", data={"items": items})
 
 
-def take(browser: Browser, url: str, scheme: str) -> None:
-    # Every picture in a context of its own; the second shows what the first left behind.
+def open_page(browser: Browser, url: str, scheme: str, user: str) -> Page:
     page = browser.new_context(
-        viewport={"width": 1180, "height": 800},
+        viewport={"width": 1180, "height": 884},
         color_scheme="dark" if scheme == "dark" else "light",
         reduced_motion="reduce",
     ).new_page()
-    page.goto(f"{url}/demo?user=Merry-Puffin-{417 if scheme == 'light' else 418}")
+    page.goto(f"{url}/demo?user={user}")
     expect(page.locator("#connection")).to_have_attribute("data-state", "live")
-    give_hearts(page.request, url)
+    return page
+
+
+def shoot(page: Page, path: Path) -> None:
+    """Give a heart, get a push, and take the picture while the toast is there."""
+    page.bring_to_front()
     page.locator("article[data-target=lighthouse-whisper] heart-button").get_by_role("button").click()
     page.get_by_label("Headline").fill("The last ferry waits for you tonight")
     page.get_by_role("button", name="Push it").click()
     expect(page.locator("#way li.done")).to_have_count(3)
     expect(page.locator("#hot li")).to_have_count(5)
-    _shoot(page, IMAGES / f"demo-{scheme}.png")
-
-
-def _shoot(page: Page, path: Path) -> None:
-    # Until the panel has noticed the traffic.
-    expect(page.locator("[data-figure=hearts]")).not_to_have_text("0")
     page.evaluate("() => { document.activeElement.blur(); scrollTo(0, 0); }")
     page.mouse.move(0, 0)
     page.screenshot(path=path)
@@ -71,11 +81,14 @@ def _shoot(page: Page, path: Path) -> None:
 
 def main() -> None:
     IMAGES.mkdir(parents=True, exist_ok=True)
-    for scheme in ("light", "dark"):
-        with running("--in-memory") as server, sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
-            take(browser, server.url, scheme)
-            browser.close()
+    with running("--in-memory") as server, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        light = open_page(browser, server.url, "light", "Merry-Puffin-417")
+        dark = open_page(browser, server.url, "dark", "Calm-Heron-203")
+        give_hearts(light, server.url)
+        shoot(light, IMAGES / "demo-light.png")
+        shoot(dark, IMAGES / "demo-dark.png")
+        browser.close()
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@
     element.animate([{ transform: `translateY(${moved}px)` }, { transform: "none" }], { duration: 520, easing: "cubic-bezier(.2,.9,.25,1)" });
   }
 
-  const formatScore = (score) => (score >= 100 ? Math.round(score).toLocaleString("en") : score.toFixed(1));
+  const formatScore = (score) => (score >= 10 ? Math.round(score).toLocaleString("en") : score.toFixed(1));
 
   async function loadHot() {
     const response = await fetch("/api/v1/hot/hour?limit=5").catch(() => null);

@@ -1,0 +1,272 @@
+"""The heart button on somebody else's page, in a real browser, with a network that misbehaves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page, WebSocketRoute, expect
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+
+
+def host_page(url: str, *buttons: str) -> str:
+    head = f'<meta charset="utf-8"><script src="{url}/widget/heart.js" defer></script>'
+    return f'<!doctype html><html lang="en">{head}{"".join(buttons)}</html>'
+
+
+def button(page: Page, target: str) -> Locator:
+    return page.locator(f"heart-button[target='{target}']").first.get_by_role("button")
+
+
+def count(page: Page, target: str) -> Locator:
+    return page.locator(f"heart-button[target='{target}']").first.locator(".count")
+
+
+def note(page: Page) -> Locator:
+    return page.locator("heart-button").first.locator(".note")
+
+
+@pytest.fixture
+def visit(people: Any, site: Callable[[str], str]) -> Callable[..., Page]:
+    """Opens a page of another origin that holds these buttons."""
+
+    def open_page(
+        *buttons: str, before: Callable[[Page], object] = lambda page: None, **options: Any
+    ) -> Page:
+        page = people.window(url=site(host_page(people.url, *buttons)), **options)
+        before(page)
+        page.goto("/")
+        return page
+
+    return open_page
+
+
+def add(people: Any, page: Page, target: str, user: str) -> None:
+    answer = page.request.post(f"{people.url}/api/v1/hearts", data={"target_id": target, "user_id": user})
+    assert answer.ok
+
+
+def test_one_script_tag_puts_a_working_live_heart_on_a_plain_page_of_another_origin(people, visit) -> None:
+    page = visit('<heart-button target="plain" user="u456"></heart-button>')
+    expect(count(page, "plain")).to_have_text("0")
+    button(page, "plain").click()
+    expect(button(page, "plain")).to_have_attribute("aria-pressed", "true")
+    expect(count(page, "plain")).to_have_text("1")
+    add(people, page, "plain", "somebody else")
+    expect(count(page, "plain")).to_have_text("2")
+
+
+def test_a_visitor_who_is_nobody_keeps_the_heart_without_a_cookie(visit) -> None:
+    page = visit('<heart-button target="anonymous"></heart-button>')
+    button(page, "anonymous").click()
+    expect(count(page, "anonymous")).to_have_text("1")
+    page.wait_for_load_state("networkidle")
+    page.reload()
+    expect(button(page, "anonymous")).to_have_attribute("aria-pressed", "true")
+    assert page.context.cookies() == []
+
+
+def test_targets_with_any_characters_are_followed_live(people, visit) -> None:
+    target = "news:2026/11 “héart” ~(1)!*"
+    page = visit(f'<heart-button target="{target}" user="u1"></heart-button>')
+    expect(count(page, target)).to_have_text("0")
+    add(people, page, target, "u2")
+    expect(count(page, target)).to_have_text("1")
+
+
+def test_a_hundred_hearts_share_one_request_and_one_socket(visit) -> None:
+    asked: list[str] = []
+    sockets: list[str] = []
+
+    def watch(page: Page) -> None:
+        page.on("request", lambda request: asked.append(request.url) if "/counts" in request.url else None)
+        page.on("websocket", lambda socket: sockets.append(socket.url))
+
+    tags = [f'<heart-button target="many-{n}" user="u1"></heart-button>' for n in range(100)]
+    page = visit(*tags, before=watch)
+    expect(count(page, "many-99")).to_have_text("0")
+    page.wait_for_load_state("networkidle")
+    # Once when the buttons appear and once when the socket stands, so that nothing is missed between.
+    assert len([url for url in asked if url.endswith("/counts")]) <= 4  # each with its CORS preflight
+    assert len(sockets) == 1
+
+
+def test_two_buttons_of_one_target_show_the_same(visit) -> None:
+    tag = '<heart-button target="twice" user="u1"></heart-button>'
+    page = visit(tag, tag)
+    expect(count(page, "twice")).to_have_text("0")
+    button(page, "twice").click()
+    expect(page.locator("heart-button").nth(1).locator(".count")).to_have_text("1")
+    expect(page.locator("heart-button").nth(1).get_by_role("button")).to_have_attribute(
+        "aria-pressed", "true"
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (429, "that was a lot of hearts. Try again in 7 seconds."),
+        (503, "the server is busy. Try again in 7 seconds."),
+        (401, "Please sign in"),
+        (500, "something went wrong"),
+    ],
+)
+def test_a_refused_heart_is_taken_back_and_the_person_is_told(visit, status: int, words: str) -> None:
+    headers = {
+        "retry-after": "7",
+        "access-control-allow-origin": "*",
+        "access-control-allow-headers": "*",
+        "access-control-expose-headers": "retry-after",
+    }
+
+    def refuse(route: Any) -> None:
+        is_preflight = route.request.method == "OPTIONS"
+        route.fulfill(status=204 if is_preflight else status, headers=headers)
+
+    page = visit('<heart-button target="refused" user="u1"></heart-button>')
+    expect(count(page, "refused")).to_have_text("0")
+    page.route("**/api/v1/hearts", refuse)
+    button(page, "refused").click()
+    expect(note(page)).to_contain_text(words)
+    expect(page.locator("heart-button").get_by_role("status")).to_contain_text(words)
+    expect(button(page, "refused")).to_have_attribute("aria-pressed", "false")
+    expect(count(page, "refused")).to_have_text("0")
+
+
+def test_offline_the_heart_is_taken_back_and_works_again_later(visit) -> None:
+    page = visit('<heart-button target="offline" user="u1"></heart-button>')
+    expect(count(page, "offline")).to_have_text("0")
+    page.context.set_offline(True)
+    button(page, "offline").click()
+    expect(note(page)).to_contain_text("you seem to be offline")
+    expect(button(page, "offline")).to_have_attribute("aria-pressed", "false")
+    page.context.set_offline(False)
+    button(page, "offline").click()
+    expect(count(page, "offline")).to_have_text("1")
+    expect(note(page)).to_be_hidden()
+
+
+def test_a_click_shows_at_once_and_clicks_during_a_request_are_summed_up(visit) -> None:
+    page = visit('<heart-button target="eager" user="u1"></heart-button>')
+    expect(count(page, "eager")).to_have_text("0")
+    held: list[Any] = []
+    methods: list[str] = []
+
+    def hold(route: Any) -> None:
+        if route.request.method == "OPTIONS":
+            route.continue_()
+            return
+        methods.append(route.request.method)
+        if held:
+            route.continue_()
+        else:
+            held.append(route)
+
+    page.route("**/api/v1/hearts**", hold)
+    with page.expect_request("**/api/v1/hearts"):
+        button(page, "eager").click()
+    expect(button(page, "eager")).to_have_attribute("aria-pressed", "true")
+    expect(count(page, "eager")).to_have_text("1")
+    for _ in range(5):
+        button(page, "eager").click()
+    expect(button(page, "eager")).to_have_attribute("aria-pressed", "false")
+    held[0].continue_()
+    expect(page.locator("heart-button").get_by_role("status")).to_have_text("Heart taken back, 0 hearts")
+    assert [method for method in methods if method != "OPTIONS"][:2] == ["POST", "DELETE"]
+
+
+def test_a_count_never_goes_back_to_an_older_version(visit) -> None:
+    opened: list[WebSocketRoute] = []
+
+    def publish(count_: int, version: int) -> None:
+        data = {"target_id": "versions", "count": count_, "version": version}
+        opened[0].send(json.dumps({"push": {"channel": "hearts:versions", "pub": {"data": data}}}))
+
+    def answer(message: str) -> None:
+        replies = []
+        for command in map(json.loads, message.split("\n")):
+            if "connect" in command:
+                replies.append({"id": command["id"], "connect": {"client": "c", "version": "x"}})
+            elif "subscribe" in command:
+                replies.append({"id": command["id"], "subscribe": {}})
+        if replies:
+            opened[0].send("\n".join(map(json.dumps, replies)))
+
+    def speak(socket: WebSocketRoute) -> None:
+        opened.append(socket)
+        socket.on_message(answer)
+
+    page = visit(
+        '<heart-button target="versions" user="u1"></heart-button>',
+        before=lambda page: page.route_web_socket("**/connection/websocket", speak),
+    )
+    expect(count(page, "versions")).to_have_text("0")
+    publish(50, 5)
+    expect(count(page, "versions")).to_have_text("50")
+    publish(40, 4)
+    publish(60, 6)
+    expect(count(page, "versions")).to_have_text("60")
+    publish(59, 5)
+    publish(61, 7)
+    expect(count(page, "versions")).to_have_text("61")
+
+
+def test_a_lost_connection_comes_back_by_itself_and_misses_nothing(people, visit) -> None:
+    sockets: list[WebSocketRoute] = []
+
+    def through(socket: WebSocketRoute) -> None:
+        sockets.append(socket)
+        socket.connect_to_server()
+
+    page = visit(
+        '<heart-button target="lost" user="u1"></heart-button>',
+        before=lambda page: page.route_web_socket("**/connection/websocket", through),
+    )
+    expect(count(page, "lost")).to_have_text("0")
+    add(people, page, "lost", "u2")
+    expect(count(page, "lost")).to_have_text("1")
+    sockets[0].close(code=3012, reason="shutdown")
+    add(people, page, "lost", "u3")
+    expect(count(page, "lost")).to_have_text("2")
+    assert len(sockets) == 2
+    add(people, page, "lost", "u4")
+    expect(count(page, "lost")).to_have_text("3")
+
+
+def test_the_look_can_be_changed_from_outside(visit) -> None:
+    page = visit(
+        "<style>heart-button { --heart-color: rgb(1, 2, 3) }</style>",
+        "<style>heart-button::part(count) { font-size: 31px }</style>",
+        '<heart-button target="theme" user="u1"></heart-button>',
+    )
+    button(page, "theme").click()
+    expect(button(page, "theme")).to_have_css("color", "rgb(1, 2, 3)")
+    expect(count(page, "theme")).to_have_css("font-size", "31px")
+
+
+def test_a_page_of_an_origin_that_is_not_allowed_gets_no_count_and_no_heart(people, visit) -> None:
+    page = visit('<heart-button target="foreign" user="u1"></heart-button>')
+    expect(count(page, "foreign")).to_have_text("0")
+    people.faults.clear()
+    page.goto(page.url.replace("127.0.0.1", "localhost"))
+    button(page, "foreign").click()
+    expect(note(page)).to_contain_text("Not saved")
+    expect(count(page, "foreign")).to_have_text("")
+    page.close()
+    # The browser itself says why, in its console.
+    assert all("CORS" in fault or "WebSocket" in fault for fault in people.faults)
+    people.faults.clear()
+
+
+def test_the_page_hears_of_hearts_by_events(visit) -> None:
+    page = visit('<heart-button target="events" user="u1"></heart-button>')
+    expect(count(page, "events")).to_have_text("0")
+    heard = page.evaluate(
+        """() => new Promise((resolve) => {
+        document.addEventListener("heart", (event) => resolve(event.detail), { once: true });
+        document.querySelector("heart-button").toggle(); })"""
+    )
+    assert heard == {"target": "events", "hearted": True, "count": 1}
