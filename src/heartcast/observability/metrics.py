@@ -105,7 +105,7 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric(
         "heartcast_hearts_total",
         "counter",
-        "Heart writes: added, repeated, removed, absent, refused.",
+        "Heart writes by what they did: added, removed, unchanged.",
         ("result",),
     ),
     Metric("heartcast_heart_writes_waiting", "gauge", "Heart writes that wait for their commit."),
