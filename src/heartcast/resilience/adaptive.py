@@ -61,12 +61,14 @@ class Gradient:
     """
 
     __slots__ = (
+        "_before_probe",
         "_best_us",
         "_dropped",
         "_least",
         "_most",
         "_peak",
         "_seen",
+        "_steps",
         "_tolerance",
         "_window",
         "limit",
