@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+import uvloop
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -273,3 +274,9 @@ async def test_a_reader_that_stops_is_cut_and_the_others_get_everything() -> Non
         assert server.hub.slow_disconnects == 1
         assert server.hub.closes == {3008: 1}
         stuck.writer.transport.abort()
+
+
+def test_the_same_holds_on_the_loop_that_the_server_runs_on() -> None:
+    """uvloop writes at once and pauses writers in its own way."""
+    uvloop.run(test_a_reader_that_stops_is_cut_and_the_others_get_everything())
+    uvloop.run(test_stopping_says_goodbye_to_everyone())

@@ -6,7 +6,7 @@ in pieces: ``FrameReader`` takes bytes as they arrive and gives whole messages.
 
 Nothing here does I/O. The masking is one XOR of two long integers, which for the
 short frames that clients send costs less than a call into a compiled parser saves,
-and keeps a connection's state at three words (``docs/decisions`` has the figures).
+and keeps a connection's state at three words (``docs/decisions/0003``).
 """
 
 from __future__ import annotations
