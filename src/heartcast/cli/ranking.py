@@ -1,0 +1,188 @@
+"""``heartcast ranking``: how good are the recommendations?"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from heartcast.core.errors import HeartcastError
+
+if TYPE_CHECKING:
+    from heartcast.ranking.evaluate.lineup import Line
+    from heartcast.ranking.evaluate.movielens import PublishedSplit
+    from heartcast.ranking.interactions import Interactions
+
+_LOOKED_FOR = "../shared/data"
+_LEAST_WIDTH = 120
+
+
+@click.group()
+def ranking() -> None:
+    """Evaluate rankings offline."""
+
+
+@ranking.command("eval")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    help=f"Folder that holds ranking/ml-100k. Default: $HEARTCAST_DATA, then {_LOOKED_FOR}.",
+)
+@click.option(
+    "--choose", is_flag=True, help="Choose the shipped settings again on validation data; takes minutes."
+)
+@click.option(
+    "--plot", type=click.Path(path_type=Path, dir_okay=False), help="Also draw nDCG@10 as SVG or PNG."
+)
+def evaluate(data: Path | None, choose: bool, plot: Path | None) -> None:
+    """Compare recommenders on MovieLens-100K: a published split, and splits by time."""
+    _need_numpy()
+    from heartcast.ranking.evaluate import movielens
+
+    folder = _folder(data) / "ranking"
+    try:
+        ratings = movielens.read_ratings(folder / "ml-100k" / "u.data")
+        published = movielens.read_published(ratings, folder / "ml-100k-published-split")
+    except (OSError, ValueError, KeyError) as error:
+        raise HeartcastError(
+            f"cannot read the ratings in {folder}: {error}", code="data_unreadable"
+        ) from error
+    console = Console()
+    if console.width < _LEAST_WIDTH and not console.is_terminal:
+        # A pipe has no width of its own; narrower than this every cell would be folded.
+        console = Console(width=_LEAST_WIDTH)
+    if choose:
+        _show_choices(console, published.known)
+    lines = _compare_published(console, published)
+    _compare_by_time(console, movielens.everything(ratings))
+    if plot is not None:
+        _draw(lines, plot)
+        console.print(f"wrote {plot}")
+
+
+def _need_numpy() -> None:
+    try:
+        import numpy  # noqa: F401
+        import scipy  # noqa: F401
+    except ImportError as error:
+        raise HeartcastError(
+            "this needs numpy and scipy: pip install 'heartcast[ranking]'", code="extra_missing"
+        ) from error
+
+
+def _folder(data: Path | None) -> Path:
+    named = data or Path(os.environ.get("HEARTCAST_DATA", _LOOKED_FOR))
+    if not (named / "ranking" / "ml-100k").is_dir():
+        raise HeartcastError(
+            f"there is no ranking/ml-100k in {named.resolve()}; say where it is by --data or HEARTCAST_DATA",
+            code="data_missing",
+        )
+    return named
+
+
+def _compare_published(console: Console, published: PublishedSplit) -> list[Line]:
+    from heartcast.ranking.evaluate import lineup
+
+    with console.status("evaluating") as status:
+        lines = lineup.compare(lineup.PUBLISHED, published.test, "ItemKNN (227, 5), by column", status.update)
+    table = _table("ML-100K, published leave-one-out split: 943 users, 1,349 items, full ranking", "ItemKNN")
+    for line in lines:
+        _add(table, line)
+        if line.entry.published:
+            table.add_row("  published", *(f"{value:.4f}" for value in line.entry.published), "", style="dim")
+    for name, values in lineup.BEST_PUBLISHED.items():
+        table.add_row(name, *(f"{value:.4f}" for value in values), "", style="dim")
+    console.print(table)
+    console.print(
+        "Leaving one out hides a user's last event but shows everybody else's future, and rewards\n"
+        "guessing the next item of the same sitting. The splits by time below do neither.\n",
+        style="dim",
+    )
+    return lines
+
+
+def _compare_by_time(console: Console, events: Interactions) -> None:
+    from heartcast.ranking.evaluate import lineup, splits
+
+    for quantile in (0.8, 0.9):
+        split = splits.global_time(events, quantile)
+        with console.status("evaluating") as status:
+            lines = lineup.compare(
+                lineup.global_entries(events, quantile), split, "popularity", status.update
+            )
+        users = len(lines[0].report.per_user["nDCG@10"])
+        table = _table(
+            f"ML-100K, everything before {quantile:.0%} known: {users} users asked about", "popularity"
+        )
+        for line in lines:
+            _add(table, line)
+        console.print(table)
+
+
+def _table(title: str, base: str) -> Table:
+    from heartcast.ranking.evaluate import lineup
+
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for name in lineup.METRICS:
+        table.add_column(name, justify="right")
+    table.add_column(f"above {base}, 95 %", justify="right")
+    return table
+
+
+def _add(table: Table, line: Line) -> None:
+    from heartcast.ranking.evaluate import lineup
+
+    values = {name: f"{line.report.overall[name]:.4f}" for name in lineup.METRICS}
+    half = (line.interval.high - line.interval.low) / 2
+    values["nDCG@10"] += f" ±{half:.3f}"
+    gain = "" if line.gain is None else f"{line.gain.mean:+.4f} [{line.gain.low:+.4f}, {line.gain.high:+.4f}]"
+    is_ours = line.entry.name.startswith("shipped")
+    table.add_row(line.entry.name, *values.values(), gain, style="bold" if is_ours else None)
+
+
+def _show_choices(console: Console, known: Interactions) -> None:
+    from heartcast.ranking.evaluate import lineup
+
+    table = Table(title="Choices by validation: mean nDCG@10 over five origins", title_justify="left")
+    table.add_column("nDCG@10", justify="right")
+    table.add_column("settings", overflow="fold")
+    best = []
+    for choose in (lineup.choose_item, lineup.choose_ease, lineup.choose_user):
+        with console.status(choose.__doc__ or ""):
+            judged = choose(known)
+        best.append(judged[0].recommender)
+        for score, recommender in judged[:3]:
+            table.add_row(f"{score:.4f}", str(recommender))
+        table.add_section()
+    with console.status("blend"):
+        blends = lineup.choose_blend(known, *best)
+    for score, recommender in blends[:3]:
+        table.add_row(f"{score:.4f}", str(recommender))
+    console.print(table)
+
+
+def _draw(lines: list[Line], path: Path) -> None:
+    try:
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise HeartcastError(
+            "--plot needs matplotlib: pip install matplotlib", code="extra_missing"
+        ) from error
+    figure, axes = pyplot.subplots(figsize=(8, 0.4 * len(lines) + 1), layout="constrained")
+    names = [line.entry.name for line in lines][::-1]
+    means = [line.interval.mean for line in lines][::-1]
+    spans = [
+        [line.interval.mean - line.interval.low, line.interval.high - line.interval.mean] for line in lines
+    ]
+    axes.errorbar(
+        means, names, xerr=list(zip(*spans[::-1], strict=True)), fmt="o", color="#d6336c", capsize=3
+    )
+    axes.set_xlabel("nDCG@10, 95 % interval over users")
+    axes.grid(axis="x", alpha=0.3)
+    figure.savefig(path)
+    pyplot.close(figure)

@@ -1,0 +1,359 @@
+"""What people would like next, as of their last heart.
+
+The model behind ``recommend``: everybody's recent history, which items go together
+(``Together``), and who hearted an item lately. An event changes a handful of array rows,
+and the next request sees it; nothing is refitted.
+
+A history fades by *events*, not by hours: the newest counts 1, the one ``half_life_events``
+before it half. Strengths are then the same numbers for everybody and do not change while
+nobody does anything.
+
+Bounded: ``max_users`` and ``max_items`` as they come; who comes later is counted in
+``untracked`` and is served what is hot. Nothing here reads a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from heartcast.ranking.interactions import Floats, Ints
+from heartcast.ranking.together import Indices, Together
+
+Event = tuple[str, str, float]
+"""User id, item id, confidence in (0, 1]; below 0: taken back."""
+
+
+class TasteOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The online model."""
+
+    history: int = 200
+    """Newest items remembered per user, 2 to 10,000; 8 bytes each."""
+    looked_at: int = 20
+    """Newest items that a recommendation looks at, 1 to ``history``. With a half-life of a
+    few events the rest is noise that costs time."""
+    half_life_events: float = 5.0
+    """Events after which a history item counts half, > 0."""
+    partners: int = 200
+    """Partners kept per item, 1 to 10,000; 8 bytes each."""
+    fans: int = 500
+    """Latest people remembered per item, 1 to 100,000; 4 bytes each."""
+    neighbours: int = 100
+    """Most similar people looked at, 1 to 1000."""
+    shrink: float = 5.0
+    """Shrinkage between items, >= 0: people that two items must share before it counts."""
+    people_shrink: float = 1.0
+    """Shrinkage between people, >= 0, in fading hearts: less than one newest heart shared
+    is hardly a similarity."""
+    max_users: int = 1_000_000
+    """Users tracked, >= 1: 1.6 KB each with the defaults, so 1.6 GB when full."""
+    max_items: int = 100_000
+    """Items tracked, >= 1: 3.6 KB each with the defaults, so 360 MB when full."""
+
+    def __post_init__(self) -> None:
+        bounds = {"history": (2, 10_000), "partners": (1, 10_000), "fans": (1, 100_000)} | {
+            "looked_at": (1, self.history),
+            "neighbours": (1, 1000),
+        }
+        for name, (low, high) in bounds.items():
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name}: must be {low} to {high}")
+        if not 0 < self.half_life_events < 1e9:
+            raise ValueError("half_life_events: must be > 0")
+        for name in ("shrink", "people_shrink"):
+            if not 0 <= getattr(self, name) < 1e9:
+                raise ValueError(f"{name}: must be >= 0")
+        if min(self.max_users, self.max_items) < 1:
+            raise ValueError("max_users, max_items: must be >= 1")
+
+
+class Suggestion(NamedTuple):
+    """An item somebody might like."""
+
+    item_id: str
+    score: float
+    because: tuple[tuple[str, int], ...] = ()
+    """The items of the history that led to it, strongest first, each with how many people
+    have both; only where it was asked for."""
+
+
+class Neighbour(NamedTuple):
+    """Somebody with a similar history."""
+
+    user_id: str
+    similarity: float
+    """Shrunk cosine of the fading histories, 0 to 1."""
+
+
+class Taste:
+    """Histories, co-occurrence, and what follows from them. Not for sharing between threads."""
+
+    def __init__(self, options: TasteOptions) -> None:
+        self._options = options
+        self._users: dict[str, int] = {}
+        self._user_ids: list[str] = []
+        self._items: dict[str, int] = {}
+        self._item_ids: list[str] = []
+        # Newest last, -1 in front while there are fewer.
+        self._history = np.full((0, options.history), -1, dtype=np.int32)
+        self._sure = np.zeros((0, options.history), dtype=np.float32)
+        self._fans = np.full((0, options.fans), -1, dtype=np.int32)
+        self._together = Together(options.partners, options.shrink)
+        steps = np.arange(options.history - 1, -1, -1)
+        self._fade = np.exp2(-np.minimum(steps / options.half_life_events, 60)).astype(np.float32)
+        self.untracked = 0
+        """Events of users or items beyond the bounds."""
+
+    @property
+    def users(self) -> int:
+        return len(self._users)
+
+    @property
+    def items(self) -> int:
+        return len(self._items)
+
+    def apply(self, events: Iterable[Event]) -> None:
+        """Take events in order. Repeating one moves its item to the front of the history."""
+        for user_id, item_id, confidence in events:
+            if confidence > 0:
+                self._add(user_id, item_id, min(confidence, 1.0))
+            elif confidence < 0:
+                self._remove(user_id, item_id)
+
+    def recommend(
+        self, user_id: str, count: int, is_allowed: Sequence[str] | None = None, explain: bool = False
+    ) -> list[Suggestion]:
+        """What goes with a user's newest items, best first; empty for users without history.
+
+        Args:
+            user_id: Anybody.
+            count: Suggestions at most, >= 1.
+            is_allowed: Only these items; None for all.
+            explain: Say which items of the history led to each.
+        """
+        user = self._users.get(user_id)
+        if user is None:
+            return []
+        history, strengths, everything = self._recent(user)
+        return self._suggest(history, strengths, everything, count, is_allowed, explain)
+
+    def recommend_for(self, item_ids: Sequence[str], count: int, explain: bool = False) -> list[Suggestion]:
+        """The same for a visitor of whom only this history is known, oldest first."""
+        known = [
+            self._items[item_id] for item_id in dict.fromkeys(reversed(item_ids)) if item_id in self._items
+        ]
+        history = np.array(known[: self._options.looked_at][::-1], dtype=np.int32)
+        if not len(history):
+            return []
+        strengths = self._fade[-len(history) :]
+        return self._suggest(history, strengths, np.array(known, dtype=np.int32), count, None, explain)
+
+    def scores(self, user_id: str, item_ids: Sequence[str]) -> Floats:
+        """How well given items go with a user's newest ones: float64[len(item_ids)], NaN for
+        items or users that are not known."""
+        scores = np.full(len(item_ids), np.nan)
+        user = self._users.get(user_id)
+        if user is None:
+            return scores
+        history, strengths, _ = self._recent(user)
+        every = self._together.score(history, strengths, len(self._item_ids))
+        for place, item_id in enumerate(item_ids):
+            item = self._items.get(item_id)
+            if item is not None:
+                scores[place] = every[item]
+        return scores
+
+    def similar(self, item_id: str, count: int) -> list[Suggestion]:
+        """The items that go with one item, best first; empty for unknown items."""
+        item = self._items.get(item_id)
+        if item is None:
+            return []
+        partners, alike = self._together.similar(item)
+        best = np.argsort(-alike, kind="stable")[:count]
+        return [Suggestion(self._item_ids[partners[place]], float(alike[place])) for place in best]
+
+    def neighbours(self, user_id: str, count: int) -> list[Neighbour]:
+        """The people most like a user, most similar first; empty for unknown users."""
+        user = self._users.get(user_id)
+        if user is None:
+            return []
+        found, alike = self._neighbours(user)
+        best = np.argsort(-alike, kind="stable")[:count]
+        return [
+            Neighbour(self._user_ids[found[place]], float(alike[place])) for place in best if alike[place] > 0
+        ]
+
+    def recommend_by_people(self, user_id: str, count: int) -> list[Suggestion]:
+        """What the most similar people have, best first; empty for users without history."""
+        user = self._users.get(user_id)
+        if user is None:
+            return []
+        found, alike = self._neighbours(user)
+        best = np.argsort(-alike, kind="stable")[: self._options.neighbours]
+        found, alike = found[best], alike[best]
+        entries = self._history[found]
+        worth = self._sure[found] * self._fade * alike[:, None].astype(np.float32)
+        scores = _sum_by(np.maximum(entries, 0).ravel(), worth.ravel(), len(self._item_ids))
+        _, _, everything = self._recent(user)
+        return [
+            Suggestion(self._item_ids[item], float(scores[item])) for item in _best(scores, everything, count)
+        ]
+
+    def settle(self) -> None:
+        """Let events count for what goes together. Due every 100 ms or so while there are any;
+        a user's own newest items need no settling."""
+        self._together.settle()
+
+    def rebuild(self) -> None:
+        """Count afresh what goes together, from the histories as they are."""
+        rows, places = np.nonzero(self._history[: len(self._user_ids)] >= 0)
+        have = sparse.csr_array(
+            (np.ones(len(rows), dtype=np.float32), (rows, self._history[rows, places])),
+            shape=(len(self._user_ids), len(self._item_ids)),
+        )
+        self._together.rebuild(have)
+
+    def _add(self, user_id: str, item_id: str, confidence: float) -> None:
+        user, item = self._user(user_id), self._item(item_id)
+        if user is None or item is None:
+            self.untracked += 1
+            return
+        history, sure = self._history[user], self._sure[user]
+        there = np.flatnonzero(history == item)
+        if len(there):
+            begin = int(there[0])
+        else:
+            begin = 0
+            self._together.add(item, history[history >= 0])
+            self._greet(user, item)
+        # Everything after the gap moves one place towards the past; numpy copes with overlap.
+        history[begin:-1] = history[begin + 1 :]
+        sure[begin:-1] = sure[begin + 1 :]
+        history[-1], sure[-1] = item, confidence
+
+    def _remove(self, user_id: str, item_id: str) -> None:
+        user, item = self._users.get(user_id), self._items.get(item_id)
+        if user is None or item is None:
+            return
+        history, sure = self._history[user], self._sure[user]
+        there = np.flatnonzero(history == item)
+        if not len(there):
+            return
+        end = int(there[0])
+        history[1 : end + 1] = history[:end]
+        sure[1 : end + 1] = sure[:end]
+        history[0], sure[0] = -1, 0
+        self._together.remove(item, history[history >= 0])
+        fans = self._fans[item]
+        fans[fans == user] = -1
+
+    def _greet(self, user: int, item: int) -> None:
+        fans = self._fans[item]
+        fans[:-1] = fans[1:]
+        fans[-1] = user
+
+    def _user(self, user_id: str) -> int | None:
+        user = self._users.get(user_id)
+        if user is None and len(self._user_ids) < self._options.max_users:
+            user = self._users[user_id] = len(self._user_ids)
+            self._user_ids.append(user_id)
+            if user >= len(self._history):
+                more = max(64, user // 2)
+                shape = (more, self._options.history)
+                self._history = np.concatenate((self._history, np.full(shape, -1, dtype=np.int32)))
+                self._sure = np.concatenate((self._sure, np.zeros(shape, dtype=np.float32)))
+        return user
+
+    def _item(self, item_id: str) -> int | None:
+        item = self._items.get(item_id)
+        if item is None and len(self._item_ids) < self._options.max_items:
+            item = self._items[item_id] = len(self._item_ids)
+            self._item_ids.append(item_id)
+            self._together.grow(item + 1)
+            if item >= len(self._fans):
+                shape = (max(64, item // 2), self._options.fans)
+                self._fans = np.concatenate((self._fans, np.full(shape, -1, dtype=np.int32)))
+        return item
+
+    def _recent(self, user: int) -> tuple[Indices, NDArray[np.float32], Indices]:
+        """The newest items, their strengths, and all items of a user's history."""
+        history = self._history[user]
+        looked_at = self._options.looked_at
+        newest = history[-looked_at:]
+        taken = newest >= 0
+        strengths = self._fade[-looked_at:] * self._sure[user, -looked_at:]
+        return newest[taken], strengths[taken], history[history >= 0]
+
+    def _suggest(
+        self,
+        history: Indices,
+        strengths: NDArray[np.float32],
+        excluded: Indices,
+        count: int,
+        is_allowed: Sequence[str] | None,
+        explain: bool,
+    ) -> list[Suggestion]:
+        scores = self._together.score(history, strengths, len(self._item_ids))
+        if is_allowed is not None:
+            allowed = [self._items[item_id] for item_id in is_allowed if item_id in self._items]
+            kept = np.zeros_like(scores)
+            kept[allowed] = scores[allowed]
+            scores = kept
+        best = _best(scores, excluded, count)
+        reasons = [self._because(history, strengths, item) if explain else () for item in best]
+        return [
+            Suggestion(self._item_ids[item], float(scores[item]), because)
+            for item, because in zip(best, reasons, strict=True)
+        ]
+
+    def _because(
+        self, history: Indices, strengths: NDArray[np.float32], item: int
+    ) -> tuple[tuple[str, int], ...]:
+        partners, counts = self._together.partners[history], self._together.counts[history]
+        rows, places = np.nonzero(partners == item)
+        parts = strengths[rows] * counts[rows, places] / self._together.roots[history[rows]]
+        strongest = np.argsort(-parts, kind="stable")[:3]
+        return tuple(
+            (self._item_ids[history[rows[place]]], int(counts[rows[place], places[place]]))
+            for place in strongest
+        )
+
+    def _neighbours(self, user: int) -> tuple[Ints, Floats]:
+        """Candidates that share newest items, and their similarity."""
+        options = self._options
+        history, strengths, _ = self._recent(user)
+        fans = self._fans[history]
+        weights = np.broadcast_to(strengths[:, None], fans.shape)[fans >= 0]
+        shared = _sum_by(fans[fans >= 0], weights, len(self._user_ids))
+        shared[user] = 0
+        # Three times as many as are kept: the exact cosine may order them differently.
+        found = _best(shared, np.empty(0, dtype=np.int32), 3 * options.neighbours)
+        # One place more than there are items takes what the empty places (-1) point at.
+        mine = np.zeros(len(self._item_ids) + 1, dtype=np.float32)
+        entries = self._history[user]
+        mine[entries] = self._fade * self._sure[user]
+        mine[-1] = 0
+        theirs = self._fade * self._sure[found]
+        products = (mine[self._history[found]] * theirs).sum(axis=1)
+        norms = np.sqrt((theirs**2).sum(axis=1)) * np.sqrt((mine**2).sum())
+        return found, (products / (norms + options.people_shrink)).astype(np.float64)
+
+
+def _sum_by(indices: Indices, worth: NDArray[np.float32], n: int) -> Floats:
+    return np.bincount(indices, weights=worth, minlength=n).astype(np.float64, copy=False)
+
+
+def _best(scores: Floats, excluded: Indices, count: int) -> Ints:
+    """Indices of the highest scores above 0, best first, none of ``excluded``."""
+    scores[excluded] = 0
+    count = min(count, len(scores))
+    if not count:
+        return np.empty(0, dtype=np.int64)
+    found = np.argpartition(-scores, count - 1)[:count]
+    found = found[scores[found] > 0]
+    return found[np.argsort(-scores[found], kind="stable")]
