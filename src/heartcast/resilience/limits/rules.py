@@ -11,6 +11,7 @@ is exact. A clock that steps back stands still for the key until it has caught u
 
 from __future__ import annotations
 
+from math import gcd
 from typing import Any, Protocol
 
 from heartcast.resilience.limits.limit import Limit
@@ -53,8 +54,9 @@ class BucketRule:
         self.limit = limit
         # One unit weighs the period and `limit` flows back per tick of time, so that
         # nothing is ever rounded: the debt is an integer whatever the rate is.
-        self.flow = limit.limit * unit_ns
-        self.weight = limit.period_ns
+        flow, weight = limit.limit * unit_ns, limit.period_ns
+        common = gcd(flow, weight)
+        self.flow, self.weight = flow // common, weight // common
         self.capacity = limit.capacity * self.weight
         self.horizon = -(-self.capacity // self.flow)
 
