@@ -173,3 +173,41 @@ def test_a_long_history_forgets_its_oldest():
 def test_options_that_cannot_work_say_which(options, complaint):
     with pytest.raises(ValueError, match=complaint):
         TasteOptions(**options)
+
+
+@given(
+    hearts=st.lists(
+        st.tuples(st.integers(0, 9), st.integers(0, 14), st.integers(0, 10**6)),
+        max_size=150,
+        unique_by=lambda heart: heart[2],
+    )
+)
+@settings(max_examples=50, deadline=None)
+def test_loading_at_once_equals_having_seen_every_heart(hearts):
+    options = TasteOptions(history=8, looked_at=8, partners=30, fans=100)
+    loaded, followed = Taste(options), Taste(options)
+    loaded.load([(f"u{user}", f"i{item}", at_ms) for user, item, at_ms in hearts])
+    for user, item, _ in sorted(hearts, key=lambda heart: heart[2]):
+        followed.apply([(f"u{user}", f"i{item}", 1.0)])
+    followed.rebuild()
+    for n in range(10):
+        expected = {s.item_id: s.score for s in followed.recommend(f"u{n}", 99)}
+        assert {s.item_id: s.score for s in loaded.recommend(f"u{n}", 99)} == pytest.approx(
+            expected, rel=1e-5
+        )
+        assert loaded.has(f"u{n}") == followed.has(f"u{n}")
+
+
+def test_a_loaded_model_knows_its_neighbours():
+    taste = Taste(WIDE)
+    taste.load([(user, item, place) for place, (user, item) in enumerate(jazz_and_metal())])
+    assert {neighbour.user_id for neighbour in taste.neighbours("j0", 20)} == {f"j{n}" for n in range(1, 8)}
+
+
+def test_how_alike_candidates_are_is_symmetric_and_one_on_the_diagonal():
+    taste = crowd(*jazz_and_metal())
+    table = taste.alike(["jazz_0", "metal_0", "jazz_1", "unknown"])
+    assert np.allclose(table, table.T)
+    assert np.diag(table).tolist() == [1, 1, 1, 1]
+    assert table[0, 2] == pytest.approx(taste.similar("jazz_0", 1)[0].score)
+    assert table[0, 1] == table[0, 3] == 0

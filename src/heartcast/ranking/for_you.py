@@ -1,0 +1,196 @@
+"""Recommendations for one person: what goes with their hearts, what people like them have,
+and what is hot, in one list that explains itself.
+
+Each source proposes a hundred candidates and scores all of them; scores are brought to
+one scale by quantiles and added by share. Somebody without a history is served what is
+hot, which on real data is hard to beat anyway. The list is then spread: an item much like
+one that already stands in it has to be that much better.
+
+New hearts count at once in their owner's history. What they say about which items go
+together is counted ``SETTLE_S`` later, for all that came meanwhile in one go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+import numpy as np
+
+from heartcast.ranking.boards import HotBoards
+from heartcast.ranking.diversity import mmr
+from heartcast.ranking.interactions import Floats
+from heartcast.ranking.scaling import quantile
+from heartcast.ranking.taste import Event, Neighbour, Suggestion, Taste
+
+SETTLE_S = 0.05
+"""Seconds from an event to when it counts for what goes together: half of the tenth of a
+second that people call "at once"."""
+
+_CANDIDATES = 100
+
+
+class ForYouOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Personal recommendations."""
+
+    items: float = 0.4
+    """Share of what goes with the user's newest hearts, >= 0."""
+    people: float = 0.3
+    """Share of what similar people have, >= 0."""
+    hot: float = 0.3
+    """Share of what is hot, >= 0: on real data the part that must not be left out."""
+    board: str = "week"
+    """Which board is hot for this purpose; one that does not exist leaves the part out."""
+    spread: float = 0.2
+    """0 looks at scores only, 1 at difference from what stands above only."""
+
+    def __post_init__(self) -> None:
+        for name in ("items", "people", "hot"):
+            if not 0 <= getattr(self, name) <= 1e6:
+                raise ValueError(f"{name}: must be >= 0")
+        if self.items + self.people + self.hot <= 0:
+            raise ValueError("items, people, hot: one must be > 0")
+        if not 0 <= self.spread <= 1:
+            raise ValueError("spread: must be 0 to 1")
+
+
+class Pick(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An item for somebody."""
+
+    item_id: str
+    score: float
+    """0 to 1: share of the candidates it beats, over all sources."""
+    rank: int
+    """1 is the best."""
+    because: str | None = None
+    """Why, in words; only where it was asked for."""
+
+
+class ForYou:
+    """What to show to whom.
+
+    Args:
+        taste: The model; this object feeds it.
+        boards: What is hot.
+        options: Shares of the sources.
+        later: Calls a function once after so many seconds (``loop.call_later``).
+    """
+
+    def __init__(
+        self,
+        taste: Taste,
+        boards: HotBoards,
+        options: ForYouOptions,
+        later: Callable[[float, Callable[[], None]], object],
+    ) -> None:
+        self._taste = taste
+        self._boards = boards
+        self._options = options
+        self._later = later
+        self._is_settling = False
+
+    def apply(self, events: Iterable[Event]) -> None:
+        """Take hearts, in order."""
+        self._taste.apply(events)
+        if not self._is_settling:
+            self._is_settling = True
+            self._later(SETTLE_S, self._settle)
+
+    def recommend(self, user_id: str, count: int, now_ms: int, explain: bool = False) -> list[Pick]:
+        """What a user would want now, best first; never what they have.
+
+        Args:
+            user_id: Anybody; strangers get what is hot.
+            count: Items at most, 1 to 100.
+            now_ms: Wall time, for the hot list.
+            explain: Say why.
+        """
+        goes_with = self._taste.recommend(user_id, _CANDIDATES, explain=explain)
+        by_people = self._taste.recommend_by_people(user_id, _CANDIDATES)
+        return self._mix(goes_with, by_people, self._taste.has(user_id), count, now_ms, explain)
+
+    def recommend_for(
+        self, item_ids: Sequence[str], count: int, now_ms: int, explain: bool = False
+    ) -> list[Pick]:
+        """The same for a visitor of whom only this session's items are known, oldest first."""
+        goes_with = self._taste.recommend_for(item_ids, _CANDIDATES, explain=explain)
+        return self._mix(goes_with, [], set(item_ids), count, now_ms, explain)
+
+    def similar(self, item_id: str, count: int) -> list[Suggestion]:
+        """Items that go with an item."""
+        return self._taste.similar(item_id, count)
+
+    def neighbours(self, user_id: str, count: int) -> list[Neighbour]:
+        """People like a user."""
+        return self._taste.neighbours(user_id, count)
+
+    def _settle(self) -> None:
+        self._is_settling = False
+        self._taste.settle()
+
+    def _mix(
+        self,
+        goes_with: list[Suggestion],
+        by_people: list[Suggestion],
+        owned: set[str],
+        count: int,
+        now_ms: int,
+        explain: bool,
+    ) -> list[Pick]:
+        options = self._options
+        hot: list[tuple[str, float]] = []
+        if options.hot and options.board in self._boards:
+            hot = [
+                pair for pair in self._boards.top(options.board, _CANDIDATES, now_ms) if pair[0] not in owned
+            ]
+        sources = (
+            (options.items, {found.item_id: found.score for found in goes_with}),
+            (options.people, {found.item_id: found.score for found in by_people}),
+            (options.hot, dict(hot)),
+        )
+        candidates = sorted({item_id for share, scores in sources if share for item_id in scores})
+        if not candidates:
+            return []
+        scores = _join(sources, candidates)
+        order = mmr(scores, self._taste.alike(candidates).__getitem__, count, 1 - options.spread)
+        reasons = {found.item_id: found.because for found in goes_with}
+        people, heat = sources[1][1], sources[2][1]
+        return [
+            Pick(
+                item_id=candidates[index],
+                score=round(float(scores[index]), 4),
+                rank=rank,
+                because=_words(candidates[index], reasons, people, heat) if explain else None,
+            )
+            for rank, index in enumerate(order.tolist(), 1)
+        ]
+
+
+def _join(sources: Iterable[tuple[float, dict[str, float]]], candidates: list[str]) -> Floats:
+    total, shares = np.zeros(len(candidates)), 0.0
+    for share, scores in sources:
+        # A source that knows nothing says nothing: its share falls to the others.
+        if share and scores:
+            total += share * quantile(np.array([scores.get(item_id, 0.0) for item_id in candidates]))
+            shares += share
+    return total / shares if shares else total
+
+
+def _words(
+    item_id: str,
+    reasons: dict[str, tuple[tuple[str, int], ...]],
+    people: dict[str, float],
+    hot: dict[str, float],
+) -> str:
+    parts = []
+    if because := reasons.get(item_id):
+        name, count = because[0]
+        others = "1 other person" if count == 1 else f"{count} others"
+        parts.append(f"you hearted {name}, and {others} hearted both")
+        if len(because) > 1:
+            parts.append("it also goes with " + " and ".join(other for other, _ in because[1:]))
+    if item_id in people:
+        parts.append("people with hearts like yours hearted it")
+    if item_id in hot:
+        parts.append(f"it is hot: {hot[item_id]:.1f} hearts' worth right now")
+    return "; ".join(parts)
