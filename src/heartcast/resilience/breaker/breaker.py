@@ -254,6 +254,9 @@ class Breaker:
         if self.state is State.FORCED_OPEN:
             return 1_000_000_000
         if self.state is State.OPEN:
+            # It may have opened in this very call, by what was found to hang.
+            if now_ns < self._until_ns:
+                return self._until_ns - now_ns
             self._move(State.HALF_OPEN, now_ns)
         return self._ask_probe()
 
