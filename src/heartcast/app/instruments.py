@@ -11,8 +11,10 @@ from heartcast import __version__
 from heartcast.app.system import System
 from heartcast.gateway.port import HttpPort
 from heartcast.hearts.service import HeartService
+from heartcast.hearts.store.sqlite import SqliteHeartStore
 from heartcast.observability.metrics import Values
 from heartcast.observability.panel import Panel
+from heartcast.push.model import State
 from heartcast.realtime.hub import Hub
 
 
@@ -121,9 +123,29 @@ def _bind_hearts(system: System) -> None:
     metrics.bind_each("heartcast_hot_items", lambda: {(name,): boards.items for name in boards.names})
     metrics.bind("heartcast_hot_updates_total", lambda: boards.applied)
 
+    if isinstance(store := system.heart_store, SqliteHeartStore):
+        metrics.bind("heartcast_heart_writes_waiting", lambda: store.waiting_keys)
+        metrics.bind("heartcast_heart_commits_total", lambda: store.groups)
+
+
+# The articles' words for the ends of a push.
+_ENDS = {
+    State.DELIVERED: "success",
+    State.EXPIRED: "timeout",
+    State.FAILED: "failed",
+    State.SUPPRESSED: "throttled",
+    State.CANCELLED: "dropped",
+}
+
 
 def _bind_pushes(system: System) -> None:
     metrics, pushes = system.metrics, system.pushes
+    ended = pushes.ledger.ended
+    metrics.bind_each(
+        "push_service_push_total", lambda: {("realtime", word): ended[state] for state, word in _ENDS.items()}
+    )
+    metrics.bind("heartcast_acks_total", lambda: ended[State.DELIVERED])
+    metrics.bind("heartcast_offline_queue", lambda: len(pushes.ledger.live) - pushes.queued)
     metrics.bind("heartcast_pushes_accepted_total", lambda: pushes.ledger.accepted)
     metrics.bind_each("heartcast_pushes_refused_total", lambda: {("full",): pushes.refused})
     metrics.bind_each(
