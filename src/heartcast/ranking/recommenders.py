@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from scipy import linalg
+from scipy import linalg, sparse
 
 from heartcast.ranking.interactions import NEVER, Fade, Floats, Interactions, Ints
 from heartcast.ranking.similarity import activity_gain, best_per_row, neighbours, profile_cosine
@@ -120,6 +120,44 @@ class ItemKnn:
         if self.by_column:
             alike = alike.T.tocsr()
         return lambda users: (history[users] @ alike).toarray()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nearby:
+    """Item-kNN in which two items go together the more, the closer they stand in people's
+    histories: what was hearted around the same time shares an occasion, not only a fan.
+
+    A person who has both adds ``2^(-(gap - 1) / half_gap)`` where ``gap`` is how many hearts
+    lie between the two, counted from 1, and nothing beyond ``reach``.
+    """
+
+    reach: int = 20
+    """Furthest pair that counts, in hearts, >= 1."""
+    half_gap: float = 10.0
+    """Hearts of distance after which a pair counts half, > 0."""
+    shrink: float = 5.0
+    fade: Fade = NEVER
+    """Of the user's history."""
+    confidence: float = 0.0
+    """Power of the events' weights in the history."""
+
+    def fit(self, train: Interactions) -> Model:
+        history = train.matrix(self.fade, self.confidence)
+        together = self._together(train)
+        roots = np.sqrt(np.bincount(train.items, minlength=train.n_items))
+        rows = np.repeat(np.arange(train.n_items), np.diff(together.indptr))
+        together.data /= roots[rows] * roots[together.indices] + self.shrink
+        return lambda users: (history[users] @ together).toarray()
+
+    def _together(self, train: Interactions) -> sparse.csr_array:
+        total = sparse.csr_array((train.n_items, train.n_items))
+        for gap in range(1, min(self.reach, len(train) - 1) + 1):
+            # Events are ordered by user and time: neighbours in the columns are neighbours in a history.
+            same = train.users[gap:] == train.users[:-gap]
+            earlier, later = train.items[:-gap][same], train.items[gap:][same]
+            worth = np.full(len(earlier), 2.0 ** (-(gap - 1) / self.half_gap))
+            total = total + sparse.csr_array((worth, (earlier, later)), shape=total.shape)
+        return (total + total.T).tocsr()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ _SIGMOID_SLOPE = 3.0
 _LOG1P_S = 30.0
 # Probabilities of 0 and 1 would be infinitely certain.
 _LEAST_P = 1e-6
+_LARGEST = 1e100
 
 
 def scale(normalizer: Normalizer, values: Floats) -> Floats:
@@ -45,12 +46,13 @@ def scale(normalizer: Normalizer, values: Floats) -> Floats:
 
 
 def fill_missing(values: Floats) -> Floats:
-    """Missing values (not finite) become the median of the rest, 0 where there is no rest."""
+    """Missing values (not finite) become the median of the rest, 0 where there is no rest.
+
+    Values beyond 10^100 are cut to it: weighted and added they must stay finite.
+    """
     known = np.isfinite(values)
-    if known.all():
-        return values
-    filled = values.copy()
-    filled[~known] = np.median(values[known]) if known.any() else 0.0
+    filled: Floats = np.clip(values, -_LARGEST, _LARGEST)
+    filled[~known] = np.median(filled[known]) if known.any() else 0.0
     return filled
 
 
