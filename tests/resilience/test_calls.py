@@ -12,7 +12,7 @@ from heartcast.resilience.breaker import BreakerPolicy, Circuit, State
 from heartcast.resilience.bulkhead import Bulkhead
 from heartcast.resilience.errors import BulkheadFull, CircuitOpen, DeadlineExceeded, LimitExceeded
 from heartcast.resilience.hedge import Hedge
-from heartcast.resilience.limits import Limit, TokenBucket
+from heartcast.resilience.limits import Limit, Throttle, TokenBucket
 from heartcast.resilience.policy import Policy
 from heartcast.resilience.retry import Backoff, Recovery, Retry, RetryBudget
 from heartcast.resilience.timeout import AdaptiveTimeout, TimeoutPolicy, deadline
@@ -356,3 +356,32 @@ async def test_a_fallback_answers_when_all_else_failed_but_not_for_a_cancellatio
         return value
 
     assert await decorated("x") == "LimitExceeded"
+
+
+async def test_a_throttle_serves_in_order_refuses_at_once_and_takes_back_what_was_cancelled() -> None:
+    throttle, order = Throttle("10/s burst 1", wait_s=0.35, clock=LoopClock()), []
+
+    async def visit(name: str) -> None:
+        async with throttle:
+            order.append((name, round(asyncio.get_running_loop().time(), 3)))
+
+    tasks = [asyncio.ensure_future(visit(name)) for name in "abcd"]
+    await asyncio.sleep(0)
+    with pytest.raises(LimitExceeded) as refused:
+        await visit("e")
+    assert refused.value.retry_after_s == 1
+    tasks[3].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await visit("f")
+
+    assert order == [("a", 0.0), ("b", 0.1), ("c", 0.2), ("f", 0.3)]
+
+
+async def test_a_throttled_function_keeps_its_name_and_answer() -> None:
+    @Throttle("1/s burst 2", wait_s=0.0, clock=LoopClock())
+    async def ask(value: int) -> int:
+        return value
+
+    assert (ask.__name__, await ask(1), await ask(2)) == ("ask", 1, 2)
+    with pytest.raises(LimitExceeded):
+        await ask(3)

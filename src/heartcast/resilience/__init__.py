@@ -40,6 +40,7 @@ from heartcast.resilience.limits import (
     KeyedLimiter,
     LeakyBucket,
     Limit,
+    Throttle,
     TokenBucket,
     dual_limiter,
 )
@@ -84,6 +85,7 @@ __all__ = [
     "SloGate",
     "State",
     "Supervisor",
+    "Throttle",
     "TimeoutPolicy",
     "TokenBucket",
     "Worker",

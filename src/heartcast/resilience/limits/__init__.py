@@ -11,5 +11,15 @@ from heartcast.resilience.limits.bucket import LeakyBucket, TokenBucket
 from heartcast.resilience.limits.keyed import KeyedBucket
 from heartcast.resilience.limits.limit import Decision, Limit
 from heartcast.resilience.limits.limiter import KeyedLimiter, dual_limiter
+from heartcast.resilience.limits.throttle import Throttle
 
-__all__ = ["Decision", "KeyedBucket", "KeyedLimiter", "LeakyBucket", "Limit", "TokenBucket", "dual_limiter"]
+__all__ = [
+    "Decision",
+    "KeyedBucket",
+    "KeyedLimiter",
+    "LeakyBucket",
+    "Limit",
+    "Throttle",
+    "TokenBucket",
+    "dual_limiter",
+]

@@ -70,7 +70,9 @@ class SharedLimiter:
         parsed = [Limit.parse(limit) if isinstance(limit, str) else limit for limit in limits]
         self._local = KeyedLimiter(*[_share(limit, instances) for limit in parsed])
         self._script = Script(files(__package__).joinpath("redis.lua").read_text("utf-8"))
-        self._arguments = [argument for limit in parsed for argument in _arguments(limit)]
+        # As bytes: the client would encode the same numbers anew for every call.
+        numbers = [_MARGIN_MS, *(argument for limit in parsed for argument in _arguments(limit))]
+        self._arguments = [str(number).encode() for number in numbers]
         self._limits = parsed
         self._titles = [limit.title for limit in parsed]
         self._link = link
@@ -153,7 +155,7 @@ class SharedLimiter:
         if permit < 0:
             return None
         self.round_trips += 1
-        arguments = ["", cost, mode, _MARGIN_MS, *self._arguments]
+        arguments = [b"", cost, mode, *self._arguments]
         try:
             answer: list[int] = await self._link.eval(self._script, self.keys(key), arguments)
         except StoreUnavailable as error:

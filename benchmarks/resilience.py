@@ -1,0 +1,225 @@
+"""The figures of the resilience kit: ``python benchmarks/resilience.py [--json FILE] [--quick]``.
+
+Costs are the fastest of many short rounds, measured in turns. Redis is a real Valkey from
+the test requirements. Run it on a quiet machine; it takes about a minute.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import itertools
+import json
+import platform
+import sys
+import time
+import tracemalloc
+from pathlib import Path
+from random import Random
+
+from heartcast.backends.redis import RedisLink
+from heartcast.core.clock import SystemClock
+from heartcast.core.quantiles import Histogram
+from heartcast.resilience import (
+    Bulkhead,
+    Circuit,
+    KeyedBucket,
+    Limit,
+    Policy,
+    Retry,
+    Shedder,
+    State,
+    TokenBucket,
+)
+from heartcast.resilience.breaker import Breaker
+from heartcast.resilience.compare.timing import in_turns
+from heartcast.resilience.limits.shared import Leases, SharedLimiter
+from heartcast.testing.fault_proxy import FaultProxy
+from heartcast.testing.redis_server import RedisServer
+
+_PLENTY = Limit(limit=1_000_000_000)
+
+
+def calls_us(rounds: int) -> dict[str, float]:
+    """Microseconds per call, the time passed in."""
+    bucket, keyed, histogram = TokenBucket(_PLENTY), KeyedBucket(_PLENTY), Histogram()
+    empty, breaker, opened = TokenBucket(Limit.parse("1/day burst 1")), _breaker(), _breaker()
+    empty.admit(0)
+    opened.force(State.OPEN, 0)
+    shedder, now = Shedder(), 5000
+    took = in_turns(
+        {
+            "token bucket": lambda: bucket.admit(now),
+            "token bucket, clock read": lambda: bucket.admit(SystemClock.monotonic_ns()),
+            "keyed": lambda: keyed.admit_key("user:1", now),
+            "keyed, with a Decision": lambda: keyed.decide_key("user:1", now),
+            "reject as a value": lambda: empty.admit(1),
+            "breaker closed": lambda: breaker.ok(breaker.enter(now), 6000),
+            "breaker open": lambda: opened.enter(1),
+            "histogram add": lambda: histogram.add(1234),
+            "shed check": lambda: shedder.refuses(1),
+        },
+        rounds=rounds,
+    )
+    return {name: ns / 1000 for name, ns in took.items()}
+
+
+def _breaker() -> Breaker:
+    return Breaker("x", random=Random(1))
+
+
+async def policy_us(rounds: int) -> float:
+    """Microseconds that five layers add to an awaited call."""
+    policy = Policy(
+        limit=TokenBucket(_PLENTY), circuit=Circuit("x"), bulkhead=Bulkhead(10), retry=Retry(), timeout=1.0
+    )
+
+    async def nothing() -> None:
+        pass
+
+    bare = through = float("inf")
+    for _ in range(rounds):
+        started = time.perf_counter()
+        for _ in range(2000):
+            await nothing()
+        bare = min(bare, time.perf_counter() - started)
+        started = time.perf_counter()
+        for _ in range(2000):
+            await policy.call(nothing)
+        through = min(through, time.perf_counter() - started)
+    return (through - bare) / 2000 * 1e6
+
+
+def retained_bytes(rejects: int) -> int:
+    """Memory that so many refusals leave behind."""
+    keyed, breaker = KeyedBucket(Limit.parse("1/day burst 1")), _breaker()
+    breaker.force(State.OPEN, 0)
+    keyed.admit_key("u", 0)
+    for _ in range(1000):
+        keyed.admit_key("u", 1)
+        breaker.enter(1)
+    gc.collect()
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    for _ in itertools.repeat(None, rejects):
+        keyed.admit_key("u", 1)
+        breaker.enter(1)
+    gc.collect()
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return after - before
+
+
+def memory(keys: int) -> dict[str, float]:
+    """Bytes a key, names included, and the longest single call while maps grow and turn."""
+    limit = Limit.parse("10/min")
+    names = [f"user:{number:08}" for number in range(keys)]
+    keyed, longest_ns, late = KeyedBucket(limit, max_keys=keys * 2), 0, 0
+    gc.collect()
+    gc.disable()
+    for turn in range(3):
+        at = turn * 61_000_000_000
+        for name in names:
+            # The thread's own time: what the machine did meanwhile is no pause of ours.
+            started = time.thread_time_ns()
+            keyed.admit_key(name, at)
+            took = time.thread_time_ns() - started
+            longest_ns = max(longest_ns, took)
+            late += took > 1_000_000
+    gc.enable()
+    del keyed
+    keyed = KeyedBucket(limit, max_keys=keys * 2)
+    tracemalloc.start()
+    for number in range(keys):
+        keyed.admit_key(f"user:{number:08}", 7)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return {"bytes_per_key": held / keys, "longest_call_us": longest_ns / 1000, "calls_above_1_ms": late}
+
+
+async def redis_figures(rounds: int) -> dict[str, float]:
+    with RedisServer() as server:
+        link = RedisLink(server.url, timeout_s=1.0)
+        limiter = SharedLimiter(link, "bench", _SHARED, max_denied=0)
+        decision, increment = await _against_incrby(link, limiter, rounds)
+        leases = Leases(SharedLimiter(link, "leased", _SHARED))
+        for _ in range(20_000):
+            await leases.admit("k")
+        trips = leases._limiter.round_trips / 20_000
+        await link.close()
+        dead = await _dead(server)
+    return {
+        "decision_us": decision * 1e6,
+        "incrby_us": increment * 1e6,
+        "ratio": decision / increment,
+        "leased_round_trips": trips,
+        **dead,
+    }
+
+
+# The largest round numbers that are exact in Lua: never refused within the run.
+_SHARED = "1000000/s burst 1000000"
+
+
+async def _against_incrby(link: RedisLink, limiter: SharedLimiter, rounds: int) -> tuple[float, float]:
+    decision = increment = float("inf")
+    for _ in range(rounds):
+        started = time.perf_counter()
+        for _ in range(300):
+            await link.run("INCRBY", "counter", 1)
+        increment = min(increment, (time.perf_counter() - started) / 300)
+        started = time.perf_counter()
+        for _ in range(300):
+            await limiter.admit("user:1")
+        decision = min(decision, (time.perf_counter() - started) / 300)
+    return decision, increment
+
+
+async def _dead(server: RedisServer) -> dict[str, float]:
+    """What a decision takes while the server hangs, after the first three."""
+    async with FaultProxy("127.0.0.1", server.port) as proxy:
+        link = RedisLink(f"redis://127.0.0.1:{proxy.port}/0")
+        limiter = SharedLimiter(link, "dead", "1000000/s")
+        await limiter.admit("u")
+        proxy.hang()
+        for _ in range(3):
+            await limiter.admit("u")
+        seen = Histogram()
+        until = time.perf_counter() + 3
+        while time.perf_counter() < until:
+            started = time.perf_counter_ns()
+            await limiter.admit("u")
+            seen.add((time.perf_counter_ns() - started) // 1000)
+            await asyncio.sleep(0)
+        await link.close()
+    return {
+        "dead_p99_us": float(seen.quantile(0.99) or 0),
+        "dead_max_us": float(seen.quantile(1.0) or 0),
+        "dead_decisions": float(seen.count),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--quick", action="store_true")
+    options = parser.parse_args()
+    rounds, keys = (10, 100_000) if options.quick else (50, 1_000_000)
+    figures = {
+        "python": sys.version,
+        "machine": platform.platform(),
+        "calls_us": calls_us(rounds),
+        "policy_us": asyncio.run(policy_us(rounds)),
+        "retained_bytes": retained_bytes(100_000 if options.quick else 1_000_000),
+        "memory": memory(keys),
+        "redis": asyncio.run(redis_figures(rounds)),
+    }
+    text = json.dumps(figures, indent=2)
+    print(text)
+    if options.json is not None:
+        options.json.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
