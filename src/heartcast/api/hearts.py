@@ -89,7 +89,7 @@ class _Hearts:
         user = user_text(body.user_id, pointer + "/user_id")
         if body.kind != KIND:
             self._service.check_kind(body.kind, pointer + "/kind")
-        _check_may_act(identity, user)
+        _check_may_heart(identity, user)
         return HeartKey(target_id, user, body.kind)
 
     def counts_by_get(self, call: Call) -> Answer | None:
@@ -157,7 +157,7 @@ class _Hearts:
         target_id = check_id(query.required("target_id"), "/target_id")
         user = user_text(query.required("user_id"))
         kind = self._service.check_kind(query.one("kind") or KIND)
-        _check_may_act(call.identity, user)
+        _check_may_heart(call.identity, user)
         self._remove(call, HeartKey(target_id, user, kind))
 
     async def remove_by_id(self, call: Call) -> Answer:
@@ -165,7 +165,7 @@ class _Hearts:
         if heart is None:
             raise NotFound("there is no heart with this id", code="heart_unknown")
         key = heart.key
-        _check_may_act(call.identity, key.user_id)
+        _check_may_heart(call.identity, key.user_id)
         removed: list[Outcome] = await result_of(lambda done: self._service.remove((key,), done))
         [outcome] = removed
         return Answer(200, encode(removed_answer(key, key.user_id, outcome)))
@@ -228,6 +228,11 @@ def _added(result: list[Outcome] | StoreUnavailable, user_id: int | str) -> Answ
 
 
 def _check_may_act(identity: Identity, user: str) -> None:
+def _check_may_heart(identity: Identity, user: str) -> None:
+    if not identity.may_heart_for(user):
+        raise Forbidden("this token may not give or take back hearts of this user")
+
+
     if not identity.may_act_for(user):
         raise Forbidden("this token may not act for this user")
 

@@ -20,9 +20,20 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from heartcast.core.errors import InvalidInput
+from heartcast.resilience.shedding import Priority
 
 Headers = tuple[tuple[bytes, bytes], ...]
 JSON_TYPE = b"application/json"
+
+
+HEARTS_WRITE = "hearts:write"
+"""Scope: give and take back one's own hearts."""
+HEARTS_WRITE_ANY = "hearts:write:any"
+"""Scope: give and take back anybody's hearts."""
+PUSH_WRITE = "push:write"
+"""Scope: send pushes and see what became of them."""
+ADMIN = "admin"
+"""Scope: everything."""
 
 
 class Answer(NamedTuple):
@@ -43,13 +54,23 @@ class Identity:
     """The user's text id; None for a server or an anonymous caller."""
 
     is_server: bool = False
-    """Whether the caller proved to be one of the operator's own servers."""
+    """Whether the caller may do everything: one of the operator's own servers, scope ``admin``."""
 
-    scopes: frozenset[str] = frozenset()
+    scopes: frozenset[str] = frozenset((HEARTS_WRITE,))
+
+    def may(self, scope: str) -> bool:
+        """Whether this caller has a scope, or all of them."""
+        return self.is_server or scope in self.scopes
 
     def may_act_for(self, user: str) -> bool:
-        """Whether this caller may read and write in the name of ``user``."""
+        """Whether this caller may see what belongs to ``user``."""
         return self.is_server or self.user == user
+
+    def may_heart_for(self, user: str) -> bool:
+        """Whether this caller may give and take back hearts of ``user``."""
+        if self.user == user and HEARTS_WRITE in self.scopes:
+            return True
+        return self.is_server or HEARTS_WRITE_ANY in self.scopes
 
 
 ANONYMOUS = Identity()
@@ -152,3 +173,12 @@ class Route:
 
     is_public: bool = False
     """No identity needed, in any mode (health, pages, documentation)."""
+
+    priority: Priority = Priority.NORMAL
+    """How important an answer is when the server is too busy for all."""
+
+    budget: str | None = None
+    """Which budget of the client it uses up, see ``api.admission``; None: not counted."""
+
+    is_batch: bool = False
+    """Whether it counts as its items."""

@@ -139,6 +139,7 @@ def assemble(
         hearts=hearts,
         live_counts=live_counts,
         boards=boards,
+        authenticator=authenticator,
         live_hot=live_hot,
         hot_view=hot_view,
         pushes=pushes,

@@ -11,6 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from heartcast import __version__
 from heartcast.app.settings import Settings
@@ -50,7 +51,12 @@ def _mode(settings: Settings) -> Check:
 
 def _keys(settings: Settings) -> list[tuple[str, bool]]:
     auth = settings.auth
-    return [("JWT", bool(auth.jwt_secret)), (f"{len(auth.api_keys)} API keys", bool(auth.api_keys))]
+    return [
+        ("JWT by secret", bool(auth.jwt_secret)),
+        (f"{len(auth.jwt_public_keys)} public keys", bool(auth.jwt_public_keys)),
+        (f"keys of {urlsplit(auth.jwks_url).hostname}", bool(auth.jwks_url)),
+        (f"{len(auth.api_keys)} API keys", bool(auth.api_keys)),
+    ]
 
 
 def _port(settings: Settings) -> Check:

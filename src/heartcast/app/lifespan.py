@@ -90,6 +90,7 @@ class _Lifespan:
             try:
                 await server.serve()
             except HeartcastError as error:
+                tasks.create_task(system.authenticator.run()),
                 refused = error  # raised below: the group would wrap it
             finally:
                 for task in housekeeping:

@@ -49,11 +49,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def __post_init__(self) -> None:
         if self.mode == "prod" and not self.auth.has_keys:
-            raise ValueError("auth: prod mode needs auth.jwt_secret (users), auth.api_keys (servers) or both")
+            raise ValueError(
+                "auth: prod mode needs auth.jwt_secret, auth.jwt_public_keys or auth.jwks_url (users), "
+                "auth.api_keys (servers) or several of them"
+            )
         if not self.is_loopback and not self.auth.has_keys:
             raise ValueError(
                 f"http.host: {self.http.host} is reachable from outside; "
-                "set auth.jwt_secret or auth.api_keys first, or listen on 127.0.0.1"
+                "set auth.jwt_secret, auth.jwks_url or auth.api_keys first, or listen on 127.0.0.1"
             )
 
     @property

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from litestar import Litestar
 
+from heartcast.api.admission import Admission
+from heartcast.api.auth import Authenticator
 from heartcast.app.settings import Settings
 from heartcast.app.views import HotView
 from heartcast.core.bus import Bus
@@ -45,6 +47,7 @@ class System:
     heart_store: HeartStore
     hearts: HeartService
     live_counts: LiveCounts
+    authenticator: Authenticator
     boards: HotBoards
     live_hot: LiveHot
     hot_view: HotView
