@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from litestar import Litestar
 
-from heartcast.api.admission import Admission
 from heartcast.api.auth import Authenticator
 from heartcast.app.settings import Settings
 from heartcast.app.views import HotView
