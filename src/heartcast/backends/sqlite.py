@@ -40,6 +40,9 @@ class Schema(msgspec.Struct, frozen=True, kw_only=True):
     """>= 1. A file with a greater one was written by a newer release."""
     script: str
     """Makes the tables of an empty database."""
+    page_bytes: int = 4096
+    """Page size of a new database, a power of two, 512 to 65536. A commit writes every page that
+    it touched: small ones suit rows that land all over the file."""
 
 
 class Tuning(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +51,8 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     synchronous: str = "full"
     """``full``: a commit survives a power cut; ``normal``: it survives the end of the process."""
     cache_bytes: int = 64 << 20
-    checkpoint_pages: int = 16_000
+    checkpoint_bytes: int = 64 << 20
+    """Size of the write-ahead log from which it is copied into the database."""
     busy_s: float = 5.0
     """How long to wait for a database that another program holds."""
 
@@ -98,6 +102,7 @@ def open_writer(path: Path, schema: Schema, tuning: Tuning) -> sqlite3.Connectio
         raise _refused(path, error) from error
     try:
         _prepare(connection, path, schema)
+        _limit_log(connection, tuning)
         return connection
     except sqlite3.Error as error:
         connection.close()
@@ -123,12 +128,18 @@ def _connect(path: Path, tuning: Tuning) -> sqlite3.Connection:
     )
     connection.execute(f"PRAGMA synchronous = {tuning.synchronous}")
     connection.execute(f"PRAGMA cache_size = {-(tuning.cache_bytes // 1024)}")
-    connection.execute(f"PRAGMA wal_autocheckpoint = {tuning.checkpoint_pages}")
-    connection.execute(f"PRAGMA journal_size_limit = {tuning.checkpoint_pages * 4096}")
     return connection
 
 
+def _limit_log(connection: sqlite3.Connection, tuning: Tuning) -> None:
+    [page_bytes] = connection.execute("PRAGMA page_size").fetchone()
+    connection.execute(f"PRAGMA wal_autocheckpoint = {tuning.checkpoint_bytes // page_bytes}")
+    connection.execute(f"PRAGMA journal_size_limit = {tuning.checkpoint_bytes}")
+
+
 def _prepare(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
+    # Says nothing to a database that has tables.
+    connection.execute(f"PRAGMA page_size = {schema.page_bytes}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("BEGIN IMMEDIATE")
     [version] = connection.execute("PRAGMA user_version").fetchone()

@@ -74,7 +74,7 @@ class SqliteHeartStore:
         tuning = Tuning(
             synchronous=options.synchronous,
             cache_bytes=options.cache_mb << 20,
-            checkpoint_pages=options.checkpoint_pages,
+            checkpoint_bytes=options.checkpoint_pages * 4096,
             busy_s=options.busy_s,
         )
         self._lock = FileLock(path)

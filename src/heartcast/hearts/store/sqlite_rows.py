@@ -3,11 +3,14 @@
 Python lets go of its interpreter lock at every step of a statement and may wait long
 to get it back from a busy event loop. Statements here therefore take many rows as one
 ``VALUES`` list and answer with one row of text: few steps, whatever the group's size.
+A list is filled up with rows of NULL to one of a few lengths, so that nearly any group is
+one statement that is prepared already.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
@@ -28,17 +31,23 @@ SCHEMA = Schema(
     CREATE UNIQUE INDEX heart_user ON heart (user, tid);
     CREATE INDEX heart_target ON heart (tid, id)
     """,
+    page_bytes=1024,
 )
 """``heart`` is in order of ids, so new rows append. ``heart_user`` finds a membership and
-lists a user's hearts; ``heart_target`` lists a target's, oldest first."""
+lists a user's hearts; ``heart_target`` lists a target's, oldest first.
+
+Nearly every heart touches two pages of its own, its user's and its target's. Measured with
+groups of 32: a commit takes 1.4 ms with pages of 1 KiB, 1.9 with 2, 2.6 with 4."""
 
 _CROCKFORD = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _TO_BASE32 = bytes.maketrans(_CROCKFORD, b"0123456789ABCDEFGHIJKLMNOPQRSTUV")
 _PAIRS = [chr(high) + chr(low) for high in _CROCKFORD for low in _CROCKFORD]
 _SHIFTS = range(120, -10, -10)
 
-# One prepared statement per power of two: a group of 77 rows runs as 64 + 8 + 4 + 1.
-_LARGEST = 512
+# Prepared lengths: a group of 77 rows runs as 96, of which 19 do nothing. SQLite takes at most
+# 32,766 parameters, which is far above.
+_LENGTHS = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512]
+_LARGEST = _LENGTHS[-1]
 
 
 def packed(heart_id: str) -> bytes:
@@ -56,37 +65,36 @@ class Statement:
     """A statement with a ``VALUES`` list of any length.
 
     Args:
-        sql: With ``{}`` where the list goes.
+        sql: With ``{}`` where the list goes. Rows of NULL must do nothing.
         width: Parameters per row.
     """
 
     def __init__(self, sql: str, width: int) -> None:
         row = f"({','.join('?' * width)})"
-        sizes = [1 << power for power in range(_LARGEST.bit_length())]
-        self._sql = {size: sql.format(",".join([row] * size)) for size in sizes}
+        self._width = width
+        self._sql = {length: sql.format(",".join([row] * length)) for length in _LENGTHS}
 
     def change(self, connection: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> int:
         """Run it over all rows; returns how many rows of the table were changed."""
         changed = 0
-        for size, piece in _pieces(rows):
-            changed += connection.execute(self._sql[size], tuple(chain.from_iterable(piece))).rowcount
+        for sql, values in self._calls(rows):
+            changed += connection.execute(sql, values).rowcount
         return changed
 
     def ask(self, connection: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> Iterator[list[str]]:
         """Run it over all rows; yields the fields of ``group_concat``-ed records ("a:b:c,…")."""
-        for size, piece in _pieces(rows):
-            [text] = connection.execute(self._sql[size], tuple(chain.from_iterable(piece))).fetchone()
+        for sql, values in self._calls(rows):
+            [text] = connection.execute(sql, values).fetchone()
             if text is not None:
                 yield from (record.split(":") for record in text.split(","))
 
-
-def _pieces(rows: Sequence[tuple[object, ...]]) -> Iterator[tuple[int, Sequence[tuple[object, ...]]]]:
-    start, size = 0, _LARGEST
-    while start < len(rows):
-        while size > len(rows) - start:
-            size //= 2
-        yield size, rows[start : start + size]
-        start += size
+    def _calls(self, rows: Sequence[tuple[object, ...]]) -> Iterator[tuple[str, list[object]]]:
+        for start in range(0, len(rows), _LARGEST):
+            values = list(chain.from_iterable(rows[start : start + _LARGEST]))
+            count = len(values) // self._width
+            length = _LENGTHS[bisect_left(_LENGTHS, count)]
+            values += [None] * ((length - count) * self._width)
+            yield self._sql[length], values
 
 
 FIND_TARGETS = Statement(

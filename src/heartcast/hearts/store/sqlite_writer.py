@@ -22,9 +22,15 @@ from heartcast.hearts.model import Heart, HeartKey, Outcome
 from heartcast.hearts.store import Done
 from heartcast.hearts.store.sqlite_rows import FIND_HEARTS, FIND_TARGETS, Statement, packed, unpacked
 
-_INSERT = Statement("INSERT INTO heart (id, tid, user, created_ms) VALUES {}", 4)
+_INSERT = Statement(
+    "INSERT INTO heart (id, tid, user, created_ms) SELECT * FROM (VALUES {}) WHERE column1 IS NOT NULL", 4
+)
 _DELETE = Statement("DELETE FROM heart WHERE id IN (VALUES {})", 1)
-_INSERT_TARGETS = Statement("INSERT INTO target (tid, kid, target_id, count, version) VALUES {}", 5)
+_INSERT_TARGETS = Statement(
+    "INSERT INTO target (tid, kid, target_id, count, version)"
+    " SELECT * FROM (VALUES {}) WHERE column1 IS NOT NULL",
+    5,
+)
 _MOVE_TARGETS = Statement(
     "UPDATE target SET count = count + v.column2, version = version + v.column3"
     " FROM (VALUES {}) v WHERE tid = v.column1",
