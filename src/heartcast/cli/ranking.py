@@ -152,7 +152,7 @@ def _show_choices(console: Console, known: Interactions) -> None:
     table.add_column("nDCG@10", justify="right")
     table.add_column("settings", overflow="fold")
     best = []
-    for choose in (lineup.choose_item, lineup.choose_ease, lineup.choose_user):
+    for choose in (lineup.choose_nearby, lineup.choose_item, lineup.choose_ease, lineup.choose_user):
         with console.status(choose.__doc__ or ""):
             judged = choose(known)
         best.append(judged[0].recommender)
@@ -160,9 +160,12 @@ def _show_choices(console: Console, known: Interactions) -> None:
             table.add_row(f"{score:.4f}", str(recommender))
         table.add_section()
     with console.status("blend"):
-        blends = lineup.choose_blend(known, *best)
-    for score, recommender in blends[:3]:
-        table.add_row(f"{score:.4f}", str(recommender))
+        blends = lineup.choose_blend(known, best)
+    for score, shares in blends[:3]:
+        words = ", ".join(
+            f"{share:g} {type(part).__name__}" for share, part in zip(shares, best, strict=True) if share
+        )
+        table.add_row(f"{score:.4f}", f"Blend({words})")
     console.print(table)
 
 

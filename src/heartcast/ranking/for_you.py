@@ -105,16 +105,19 @@ class ForYou:
             now_ms: Wall time, for the hot list.
             explain: Say why.
         """
-        goes_with = self._taste.recommend(user_id, _CANDIDATES, explain=explain)
-        by_people = self._taste.recommend_by_people(user_id, _CANDIDATES)
-        return self._mix(goes_with, by_people, self._taste.has(user_id), count, now_ms, explain)
+        taste = self._taste
+        mix = _Mix(taste.recommend(user_id, _CANDIDATES), taste.recommend_by_people(user_id, _CANDIDATES))
+        reasons = (lambda item_id: taste.because(user_id, item_id)) if explain else None
+        return self._pick(mix, taste.has(user_id), count, now_ms, reasons)
 
     def recommend_for(
         self, item_ids: Sequence[str], count: int, now_ms: int, explain: bool = False
     ) -> list[Pick]:
         """The same for a visitor of whom only this session's items are known, oldest first."""
-        goes_with = self._taste.recommend_for(item_ids, _CANDIDATES, explain=explain)
-        return self._mix(goes_with, [], set(item_ids), count, now_ms, explain)
+        taste = self._taste
+        mix = _Mix(taste.recommend_for(item_ids, _CANDIDATES), [])
+        reasons = (lambda item_id: taste.because_for(item_ids, item_id)) if explain else None
+        return self._pick(mix, set(item_ids), count, now_ms, reasons)
 
     def similar(self, item_id: str, count: int) -> list[Suggestion]:
         """Items that go with an item."""
@@ -128,42 +131,54 @@ class ForYou:
         self._is_settling = False
         self._taste.settle()
 
-    def _mix(
-        self,
-        goes_with: list[Suggestion],
-        by_people: list[Suggestion],
-        owned: set[str],
-        count: int,
-        now_ms: int,
-        explain: bool,
+    def _pick(
+        self, mix: _Mix, owned: set[str], count: int, now_ms: int, reasons: Callable[[str], _Because] | None
     ) -> list[Pick]:
         options = self._options
-        hot: list[tuple[str, float]] = []
         if options.hot and options.board in self._boards:
-            hot = [
-                pair for pair in self._boards.top(options.board, _CANDIDATES, now_ms) if pair[0] not in owned
-            ]
-        sources = (
-            (options.items, {found.item_id: found.score for found in goes_with}),
-            (options.people, {found.item_id: found.score for found in by_people}),
-            (options.hot, dict(hot)),
-        )
+            top = self._boards.top(options.board, _CANDIDATES, now_ms)
+            mix.hot = {item_id: score for item_id, score in top if item_id not in owned}
+        sources = ((options.items, mix.goes_with), (options.people, mix.by_people), (options.hot, mix.hot))
         candidates = sorted({item_id for share, scores in sources if share for item_id in scores})
         if not candidates:
             return []
         scores = _join(sources, candidates)
         order = mmr(scores, self._taste.alike(candidates).__getitem__, count, 1 - options.spread)
-        reasons = {found.item_id: found.because for found in goes_with}
-        people, heat = sources[1][1], sources[2][1]
         return [
             Pick(
                 item_id=candidates[index],
                 score=round(float(scores[index]), 4),
                 rank=rank,
-                because=_words(candidates[index], reasons, people, heat) if explain else None,
+                because=None if reasons is None else mix.words(candidates[index], reasons(candidates[index])),
             )
             for rank, index in enumerate(order.tolist(), 1)
         ]
+
+
+_Because = tuple[tuple[str, int], ...]
+
+
+class _Mix:
+    """Scores of the candidates by source, and what the sources say about one of them."""
+
+    def __init__(self, goes_with: list[Suggestion], by_people: list[Suggestion]) -> None:
+        self.goes_with = {found.item_id: found.score for found in goes_with}
+        self.by_people = {found.item_id: found.score for found in by_people}
+        self.hot: dict[str, float] = {}
+
+    def words(self, item_id: str, because: _Because) -> str:
+        parts = []
+        if because:
+            name, count = because[0]
+            others = "1 other person" if count == 1 else f"{count} others"
+            parts.append(f"you hearted {name}, and {others} hearted both")
+        if len(because) > 1:
+            parts.append("it also goes with " + " and ".join(other for other, _ in because[1:]))
+        if item_id in self.by_people:
+            parts.append("people with hearts like yours hearted it")
+        if item_id in self.hot:
+            parts.append(f"it is hot: {self.hot[item_id]:.1f} hearts' worth right now")
+        return "; ".join(parts)
 
 
 def _join(sources: Iterable[tuple[float, dict[str, float]]], candidates: list[str]) -> Floats:
@@ -174,23 +189,3 @@ def _join(sources: Iterable[tuple[float, dict[str, float]]], candidates: list[st
             total += share * quantile(np.array([scores.get(item_id, 0.0) for item_id in candidates]))
             shares += share
     return total / shares if shares else total
-
-
-def _words(
-    item_id: str,
-    reasons: dict[str, tuple[tuple[str, int], ...]],
-    people: dict[str, float],
-    hot: dict[str, float],
-) -> str:
-    parts = []
-    if because := reasons.get(item_id):
-        name, count = because[0]
-        others = "1 other person" if count == 1 else f"{count} others"
-        parts.append(f"you hearted {name}, and {others} hearted both")
-        if len(because) > 1:
-            parts.append("it also goes with " + " and ".join(other for other, _ in because[1:]))
-    if item_id in people:
-        parts.append("people with hearts like yours hearted it")
-    if item_id in hot:
-        parts.append(f"it is hot: {hot[item_id]:.1f} hearts' worth right now")
-    return "; ".join(parts)

@@ -167,17 +167,34 @@ class Taste:
     def alike(self, item_ids: Sequence[str]) -> Floats:
         """How alike given items are, 0 to 1: float64[n, n], 1 on the diagonal. Items that are
         not known are like nothing."""
-        places = {
-            self._items[item_id]: place for place, item_id in enumerate(item_ids) if item_id in self._items
-        }
+        known = [place for place, item_id in enumerate(item_ids) if item_id in self._items]
+        items = np.array([self._items[item_ids[place]] for place in known], dtype=np.int64)
         table = np.eye(len(item_ids))
+        if not known:
+            return table
+        # Place of each item among the candidates, -1 for others; the last one is for free places.
         position = np.full(len(self._item_ids) + 1, -1)
-        position[list(places)] = list(places.values())
-        for item, place in places.items():
-            partners, alike = self._together.similar(item)
-            others = position[partners]
-            table[place, others[others >= 0]] = alike[others >= 0]
+        position[items] = known
+        partners, alike = self._together.rows(items)
+        others = position[partners]
+        lines, columns = np.nonzero(others >= 0)
+        table[np.array(known)[lines], others[lines, columns]] = alike[lines, columns]
         return np.maximum(table, table.T)
+
+    def because(self, user_id: str, item_id: str) -> tuple[tuple[str, int], ...]:
+        """Which newest items of a user speak for an item, strongest first, at most three,
+        each with how many people have both."""
+        user, item = self._users.get(user_id), self._items.get(item_id)
+        if user is None or item is None:
+            return ()
+        history, strengths, _ = self._recent(user)
+        return self._because(history, strengths, item)
+
+    def because_for(self, item_ids: Sequence[str], item_id: str) -> tuple[tuple[str, int], ...]:
+        """The same for a session's items, oldest first."""
+        item = self._items.get(item_id)
+        history, strengths, _ = self._session(item_ids)
+        return () if item is None else self._because(history, strengths, item)
 
     def recommend(
         self, user_id: str, count: int, is_allowed: Sequence[str] | None = None, explain: bool = False
@@ -198,14 +215,10 @@ class Taste:
 
     def recommend_for(self, item_ids: Sequence[str], count: int, explain: bool = False) -> list[Suggestion]:
         """The same for a visitor of whom only this history is known, oldest first."""
-        known = [
-            self._items[item_id] for item_id in dict.fromkeys(reversed(item_ids)) if item_id in self._items
-        ]
-        history = np.array(known[: self._options.looked_at][::-1], dtype=np.int32)
+        history, strengths, everything = self._session(item_ids)
         if not len(history):
             return []
-        strengths = self._fade[-len(history) :]
-        return self._suggest(history, strengths, np.array(known, dtype=np.int32), count, None, explain)
+        return self._suggest(history, strengths, everything, count, None, explain)
 
     def scores(self, user_id: str, item_ids: Sequence[str]) -> Floats:
         """How well given items go with a user's newest ones: float64[len(item_ids)], NaN for
@@ -351,6 +364,14 @@ class Taste:
         taken = newest >= 0
         strengths = self._fade[-looked_at:] * self._sure[user, -looked_at:]
         return newest[taken], strengths[taken], history[history >= 0]
+
+    def _session(self, item_ids: Sequence[str]) -> tuple[Indices, NDArray[np.float32], Indices]:
+        """``_recent`` of somebody who has only these items, oldest first."""
+        named = dict.fromkeys(reversed(item_ids))
+        newest = [self._items[item_id] for item_id in named if item_id in self._items]
+        everything = np.array(newest[::-1], dtype=np.int32)
+        history = everything[-self._options.looked_at :]
+        return history, self._fade[len(self._fade) - len(history) :], everything
 
     def _suggest(
         self,

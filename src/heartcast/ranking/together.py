@@ -117,6 +117,13 @@ class Together:
         partners, counts = row[taken], self.counts[item, taken]
         return partners, counts / (self.roots[item] * self.roots[partners] + np.float32(self._shrink))
 
+    def rows(self, items: Ints | Indices) -> tuple[Indices, NDArray[np.float32]]:
+        """Partners of several items, -1 in free places, and their shrunk cosines."""
+        partners = self.partners[items]
+        alike = self.counts[items]
+        alike /= self.roots[items][:, None] * self.roots[partners] + np.float32(self._shrink)
+        return partners, alike
+
     def score(self, history: Indices, strengths: NDArray[np.float32], n_items: int) -> Floats:
         """How well every item goes with a history: float64[n_items].
 
@@ -125,9 +132,7 @@ class Together:
             strengths: What each of them counts, float32, same length.
             n_items: Items there are; partners are always among them.
         """
-        partners = self.partners[history]
-        alike = self.counts[history]
-        alike /= self.roots[history][:, None] * self.roots[partners] + np.float32(self._shrink)
+        partners, alike = self.rows(history)
         alike *= strengths[:, None]
         # A free place says item -1; its count is 0, so item 0 may as well take it.
         np.maximum(partners, 0, out=partners)

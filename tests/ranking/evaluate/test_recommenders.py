@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 from heartcast.ranking import similarity
 from heartcast.ranking.evaluate.choice import judge, origins
 from heartcast.ranking.interactions import NEVER, Fade, interactions
-from heartcast.ranking.recommenders import Blend, Ease, ItemKnn, Popular, ProfileCosine, UserKnn, standardise
+from heartcast.ranking.recommenders import (
+    Blend,
+    Ease,
+    ItemKnn,
+    Nearby,
+    Popular,
+    ProfileCosine,
+    UserKnn,
+    standardise,
+)
 
 
 def drifting_crowd(seed=0, users=120, items=60, length=25):
@@ -126,8 +135,22 @@ def test_every_recommender_beats_popularity_where_there_is_taste():
 
 def test_fading_helps_where_taste_drifts():
     splits = origins(drifting_crowd(), 3)
-    for kind in (UserKnn, ItemKnn, Ease):
+    for kind in (UserKnn, ItemKnn, Nearby, Ease):
         assert judge(kind(fade=Fade(5, "events")), splits).score > judge(kind(), splits).score
+
+
+def test_what_stands_close_in_a_history_goes_together_more():
+    events = interactions(
+        np.array([0, 0, 0, 0, 1]), np.array([0, 1, 2, 3, 0]), np.array([1, 2, 3, 4, 1]), np.ones(5), 2, 5
+    )
+    scores = Nearby(reach=2, half_gap=1.0, shrink=0.0).fit(events)(np.array([1]))[0]
+    # Item 0 has two people, the others one: the next one counts 1, the one after that half.
+    assert scores == pytest.approx([0, 1 / 2**0.5, 0.5 / 2**0.5, 0, 0])
+
+
+def test_nearness_never_reaches_from_one_history_into_another():
+    events = interactions(np.array([0, 1]), np.array([0, 1]), np.array([1, 2]), np.ones(2), 2, 2)
+    assert not Nearby().fit(events)(np.arange(2)).any()
 
 
 def test_the_articles_profile_cosine_finds_no_taste():
@@ -159,6 +182,7 @@ def test_a_blend_is_the_shares_of_standardised_scores():
         UserKnn(),
         UserKnn(by_column=True),
         ItemKnn(fade=NEVER),
+        Nearby(),
         Ease(),
     ],
 )

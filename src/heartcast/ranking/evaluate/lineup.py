@@ -14,8 +14,10 @@ from collections.abc import Callable, Sequence
 from itertools import product
 from typing import NamedTuple
 
+import numpy as np
+
 from heartcast.ranking.evaluate.bootstrap import Interval, difference, interval
-from heartcast.ranking.evaluate.choice import Judged, choose, origins
+from heartcast.ranking.evaluate.choice import Judged, choose, judge, origins
 from heartcast.ranking.evaluate.metrics import Report, evaluate
 from heartcast.ranking.evaluate.splits import Split, global_time
 from heartcast.ranking.interactions import NEVER, Fade, Interactions
@@ -23,6 +25,8 @@ from heartcast.ranking.recommenders import (
     Blend,
     Ease,
     ItemKnn,
+    Model,
+    Nearby,
     Popular,
     ProfileCosine,
     Recommender,
@@ -34,7 +38,8 @@ DAY_S = 86_400.0
 USER = UserKnn(k=100, shrink=10, fade=Fade(10, "events"), confidence=0.5, activity=0.5)
 ITEM = ItemKnn(k=500, shrink=5, fade=Fade(2, "events"), confidence=0)
 EASE = Ease(penalty=800, fade=Fade(3, "events"), confidence=0)
-BLEND = Blend([(0.2, ITEM), (0.6, EASE), (0.2, USER)])
+NEARBY = Nearby(reach=20, half_gap=5, shrink=5, fade=Fade(3, "events"))
+BLEND = Blend([(0.6, NEARBY), (0.2, ITEM), (0.2, EASE)])
 
 METRICS = ("R@10", "nDCG@10", "R@20", "nDCG@20")
 
@@ -79,6 +84,7 @@ PUBLISHED = (
     Entry("shipped: weighted user-kNN", USER),
     Entry("shipped: item-kNN, fading history", ITEM),
     Entry("shipped: EASE, fading history", EASE),
+    Entry("shipped: item-kNN by nearness", NEARBY),
     Entry("shipped: blend", BLEND),
 )
 
@@ -133,16 +139,42 @@ def choose_ease(known: Interactions) -> list[Judged]:
     return choose((Ease(penalty=p, fade=f, confidence=c) for p, f, c in grid), origins(known))
 
 
-def choose_blend(
-    known: Interactions, item: Recommender, ease: Recommender, user: Recommender
-) -> list[Judged]:
-    """Shares of the blend by validation, best first; shares in fifths that add up to one."""
-    shares = [(i, e, 5 - i - e) for i in range(6) for e in range(6 - i)]
-    blends = (
-        Blend([(share / 5, part) for share, part in zip(parts, (item, ease, user), strict=True) if share])
-        for parts in shares
+def choose_nearby(known: Interactions) -> list[Judged]:
+    """Item-kNN by nearness in histories, by validation, best first."""
+    grid = product(((20, 5.0), (20, 10.0), (30, 20.0)), (5.0, 20.0), (2.0, 3.0))
+    return choose(
+        (Nearby(reach=r, half_gap=g, shrink=s, fade=Fade(f, "events")) for (r, g), s, f in grid),
+        origins(known),
     )
-    return choose(blends, origins(known))
+
+
+def choose_blend(known: Interactions, parts: Sequence[Recommender]) -> list[tuple[float, tuple[float, ...]]]:
+    """Shares of a blend by validation, best first, as (nDCG@10, share of each part).
+
+    All shares in fifths that add up to one are tried.
+    """
+    splits = origins(known)
+    remembered = [_Remembered(part, splits) for part in parts]
+    shares = [some for some in product(range(6), repeat=len(parts)) if sum(some) == 5]
+    judged = [
+        judge(Blend([(n / 5, part) for n, part in zip(some, remembered, strict=True) if n]), splits)
+        for some in shares
+    ]
+    found = [(one.score, tuple(n / 5 for n in some)) for one, some in zip(judged, shares, strict=True)]
+    return sorted(found, reverse=True)
+
+
+class _Remembered:
+    """A recommender fitted once per split, however many blends it takes part in."""
+
+    def __init__(self, recommender: Recommender, splits: Sequence[Split]) -> None:
+        self._scores = {
+            id(split.train): recommender.fit(split.train)(np.arange(split.train.n_users)) for split in splits
+        }
+
+    def fit(self, train: Interactions) -> Model:
+        scores = self._scores[id(train)]
+        return lambda users: scores[users]
 
 
 def global_entries(events: Interactions, quantile: float) -> list[Entry]:
@@ -162,6 +194,7 @@ def global_entries(events: Interactions, quantile: float) -> list[Entry]:
     item = choose([ItemKnn(fade=fade, confidence=c) for fade in fades for c in (0.0, 1.0)], inner)[
         0
     ].recommender
+    near = choose([Nearby(fade=fade) for fade in fades], inner)[0].recommender
     shares = [
         (0.2, 0.2, 0.6),
         (0.2, 0.4, 0.4),
@@ -179,6 +212,7 @@ def global_entries(events: Interactions, quantile: float) -> list[Entry]:
         Entry("user-kNN, fading and weighted", user),
         Entry("item-kNN", ItemKnn(confidence=0)),
         Entry("item-kNN, fading history", item),
+        Entry("item-kNN by nearness", near),
         Entry("user-kNN, half-life 60 s", UserKnn(confidence=0, fade=Fade(60))),
         Entry("blend with what is hot", blend),
     ]

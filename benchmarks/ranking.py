@@ -1,0 +1,146 @@
+"""Ranking in process: boards, the online model, fusion. ``python -m benchmarks ranking``.
+
+The interactions are made up with the shape of ML-1M (6,018 users, 3,018 items, 933,517
+distinct pairs, popular items taken by most); the real pairs give the same times and may
+not be redistributed. Times are wall time of a single thread: run it on a quiet machine.
+"""
+
+from __future__ import annotations
+
+import platform
+import resource
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from heartcast.ranking.boards import HotBoards
+from heartcast.ranking.diversity import mmr
+from heartcast.ranking.for_you import ForYou, ForYouOptions
+from heartcast.ranking.fusion import fuse
+from heartcast.ranking.options import HotOptions
+from heartcast.ranking.pareto import fronts
+from heartcast.ranking.scaling import quantile
+from heartcast.ranking.strategy import Component, Fuser, Strategy
+from heartcast.ranking.taste import Taste, TasteOptions
+
+_NOW_MS = 1_700_000_000_000
+_USERS, _ITEMS, _PAIRS = 6018, 3018, 933_517
+
+
+def run() -> dict[str, Any]:
+    """All figures; about a minute."""
+    return {"hot": _hot(), "taste": _taste(), "fusion": _fusion()}
+
+
+def _hot() -> dict[str, Any]:
+    dice = np.random.default_rng(1)
+    places = np.minimum(dice.zipf(1.2, 1_000_000) - 1, 49_999).tolist()
+    events = [(f"post_{place}", 1.0, _NOW_MS + n) for n, place in enumerate(places)]
+    single, batch = HotBoards(HotOptions(), _NOW_MS), HotBoards(HotOptions(), _NOW_MS)
+    one_by_one = _seconds(lambda: _each(single.apply, [[event] for event in events[:200_000]]))
+    in_batches = _seconds(
+        lambda: _each(batch.apply, [events[n : n + 8192] for n in range(0, len(events), 8192)])
+    )
+    tops = _latencies(lambda n: batch.top("day", 100, _NOW_MS + n), 5000)
+
+    def moving(n: int) -> None:
+        batch.apply((events[n],))
+        batch.top("day", 100, _NOW_MS)
+
+    return {
+        "boards": len(batch.names),
+        "updates_per_s_one_by_one": round(200_000 / one_by_one),
+        "updates_per_s_batches_of_8192": round(1_000_000 / in_batches),
+        "top_100_us": tops,
+        "update_and_top_100_us": _latencies(moving, 5000),
+    }
+
+
+def _taste() -> dict[str, Any]:
+    pairs = _pairs()
+    before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    taste = Taste(TasteOptions())
+    load_s = _seconds(lambda: taste.load(pairs))
+    grown_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb
+    rebuild_s = min(_seconds(taste.rebuild) for _ in range(3))
+    fresh = Taste(TasteOptions())
+    one_by_one = _seconds(
+        lambda: _each(fresh.apply, [[(user, item, 1.0)] for user, item, _ in pairs[:50_000]])
+    )
+    settled = _seconds(fresh.settle)
+    boards = HotBoards(HotOptions(), _NOW_MS)
+    boards.rebuild((item, _NOW_MS) for _, item, _ in pairs[:100_000])
+    for_you = ForYou(taste, boards, ForYouOptions(), lambda _delay_s, _call: None)
+    return {
+        "interactions": len(pairs),
+        "load_per_s": round(len(pairs) / load_s),
+        "item_item_top_200_rebuild_s": round(rebuild_s, 2),
+        "events_per_s_one_by_one": round(50_000 / (one_by_one + settled)),
+        "item_knn_us": _latencies(lambda n: taste.recommend(f"u{n}", 20), 3000),
+        "user_knn_us": _latencies(lambda n: taste.recommend_by_people(f"u{n}", 20), 1000),
+        "similar_us": _latencies(lambda n: taste.similar(f"i{n}", 20), 3000),
+        "for_you_explained_us": _latencies(lambda n: for_you.recommend(f"u{n}", 20, _NOW_MS, True), 500),
+        "mb_grown_by_loading": round(grown_kb / (1024 if platform.system() == "Linux" else 1024**2)),
+    }
+
+
+def _fusion() -> dict[str, Any]:
+    dice = np.random.default_rng(3)
+    n = 500
+    strategy = Strategy(
+        ctr=Component(weight=0.40),
+        cvr=Component(weight=0.35),
+        watch=Component(weight=0.25),
+        fuser=Fuser(method="pareto_rank", params={"temperature": 0.2}),
+    )
+    values = {"ctr": dice.beta(2, 38, n), "cvr": dice.beta(1.5, 48, n), "watch": dice.lognormal(2.7, 1, n)}
+    alike = dice.random((n, n))
+    table = np.column_stack(list(values.values()))
+
+    def pipeline(_: int) -> None:
+        fused = fuse(strategy, values, dice)
+        mmr(quantile(fused.scores), alike.__getitem__, 20)
+
+    return {
+        "candidates": n,
+        "pareto_3_measures_us": _latencies(lambda _: fronts(table), 2000),
+        "fuse_pareto_mmr_20_us": _latencies(pipeline, 1000),
+    }
+
+
+def _pairs() -> list[tuple[str, str, int]]:
+    dice = np.random.default_rng(2)
+    popularity = 1 / (np.arange(_ITEMS) + 30) ** 0.9
+    chosen: set[int] = set()
+    while len(chosen) < _PAIRS:
+        users = dice.zipf(1.35, 400_000) % _USERS
+        users = np.where(dice.random(400_000) < 0.7, dice.integers(0, _USERS, 400_000), users)
+        items = dice.choice(_ITEMS, 400_000, p=popularity / popularity.sum())
+        chosen.update((users * _ITEMS + items).tolist())
+    codes = dice.permutation(np.array(sorted(chosen)))[:_PAIRS]
+    return [(f"u{code // _ITEMS}", f"i{code % _ITEMS}", _NOW_MS + n) for n, code in enumerate(codes.tolist())]
+
+
+def _each(work: Callable[[Any], None], batches: list[Any]) -> None:
+    for batch in batches:
+        work(batch)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def _latencies(work: Callable[[int], object], count: int) -> dict[str, float]:
+    """Microseconds: median and 99th percentile, after a warm-up."""
+    for n in range(min(50, count)):
+        work(n)
+    took = np.sort([_seconds(lambda n=n: work(n)) for n in range(count)])  # type: ignore[misc]
+    return {"p50": round(took[count // 2] * 1e6, 1), "p99": round(took[int(count * 0.99)] * 1e6, 1)}
+
+
+if __name__ == "__main__":
+    print(run())
