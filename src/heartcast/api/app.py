@@ -17,6 +17,7 @@ from litestar import HttpMethod, Litestar, Request, Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.handlers import HTTPRouteHandler
 
+from heartcast.api.admission import Admission
 from heartcast.api.media import media_type_problem
 from heartcast.api.problems import internal_problem, problem, status_problem
 from heartcast.api.route import ANONYMOUS, Answer, Call, Headers, Identity, Route
@@ -31,13 +32,16 @@ class Identifies(Protocol):
     def identify(self, headers: list[tuple[bytes, bytes]], peer: str) -> Identity: ...
 
 
-def application(routes: Iterable[Route], authenticator: Identifies, raised: Raised) -> Litestar:
+def application(
+    routes: Iterable[Route], authenticator: Identifies, raised: Raised, admission: Admission | None = None
+) -> Litestar:
     """Build the application.
 
     Args:
         routes: Everything that answers; no method and path twice.
         authenticator: Says who is calling.
         raised: Told of every exception that a handler did not raise on purpose.
+        admission: Says who is let in now; None: everybody.
     """
     methods: dict[str, list[str]] = {}
     for route in (routes := list(routes)):
@@ -46,7 +50,7 @@ def application(routes: Iterable[Route], authenticator: Identifies, raised: Rais
         route_handlers=[
             # First, or Litestar makes OPTIONS handlers of its own that know one method each.
             *(_options(path, allowed) for path, allowed in methods.items()),
-            *(_handler(route, authenticator, raised) for route in routes),
+            *(_handler(route, authenticator, raised, admission) for route in routes),
         ],
         exception_handlers={Exception: partial(_protocol_problem, methods)},
         openapi_config=None,
@@ -63,9 +67,11 @@ def _litestar_path(path: str) -> str:
     return re.sub(r"{(\w+)}", r"{\1:str}", path)
 
 
-def _handler(route: Route, authenticator: Identifies, raised: Raised) -> HTTPRouteHandler:
+def _handler(
+    route: Route, authenticator: Identifies, raised: Raised, admission: Admission | None
+) -> HTTPRouteHandler:
     async def answer(request: Request[Any, Any, Any]) -> Response[bytes]:
-        return _response(await _answer(route, request, authenticator, raised))
+        return _response(await _answer(route, request, authenticator, raised, admission))
 
     methods = [HttpMethod(method) for method in _methods(route)]
     # Litestar reads the handler's parameters from its annotations at run time.
@@ -90,13 +96,17 @@ def _listed(methods: list[str]) -> str:
 
 
 async def _answer(
-    route: Route, request: Request[Any, Any, Any], authenticator: Identifies, raised: Raised
+    route: Route,
+    request: Request[Any, Any, Any],
+    authenticator: Identifies,
+    raised: Raised,
+    admission: Admission | None,
 ) -> Answer:
     headers: list[tuple[bytes, bytes]] = request.scope["headers"]  # type: ignore[assignment]
     peer = request.client.host if request.client else ""
     later: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
     try:
-        if refusal := _unreadable(route, request):
+        if refusal := _unreadable(route, request) or (admission and admission.shed(route)):
             return refusal
         identity = ANONYMOUS if route.is_public else authenticator.identify(headers, peer)
         call = Call(
@@ -108,6 +118,8 @@ async def _answer(
             identity=identity,
             respond=partial(_resolve, later),
         )
+        if admission and (refusal := admission.limit(route, call)):
+            return refusal
         result = route.handler(call)
         if inspect.isawaitable(result):
             result = await _typed(result)

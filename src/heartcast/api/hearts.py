@@ -44,6 +44,7 @@ from heartcast.core.names import check_id, user_text
 from heartcast.hearts.model import KIND, Count, HeartKey, Outcome
 from heartcast.hearts.service import HeartService
 from heartcast.hearts.store.awaiting import result_of
+from heartcast.resilience.shedding import Priority
 
 PATH = "/api/v1/hearts"
 _LOCATION = PATH.encode() + b"/"
@@ -227,12 +228,12 @@ def _added(result: list[Outcome] | StoreUnavailable, user_id: int | str) -> Answ
     )
 
 
-def _check_may_act(identity: Identity, user: str) -> None:
 def _check_may_heart(identity: Identity, user: str) -> None:
     if not identity.may_heart_for(user):
         raise Forbidden("this token may not give or take back hearts of this user")
 
 
+def _check_may_act(identity: Identity, user: str) -> None:
     if not identity.may_act_for(user):
         raise Forbidden("this token may not act for this user")
 
@@ -255,6 +256,7 @@ def routes(service: HeartService) -> list[Route]:
             body=HeartBody,
             answers={201: HeartAnswer, 200: HeartAnswer},
             hot=True,
+            budget="hearts",
         ),
         Route(
             method="POST",
@@ -265,6 +267,9 @@ def routes(service: HeartService) -> list[Route]:
             body=BatchBody,
             answers={200: BatchAnswer},
             hot=True,
+            budget="hearts",
+            is_batch=True,
+            priority=Priority.SHEDDABLE,
         ),
         Route(
             method="GET",
@@ -284,6 +289,7 @@ def routes(service: HeartService) -> list[Route]:
                 _KIND,
             ),
             hot=True,
+            priority=Priority.SHEDDABLE,
         ),
         Route(
             method="POST",
@@ -294,6 +300,7 @@ def routes(service: HeartService) -> list[Route]:
             body=CountsBody,
             answers={200: CountsAnswer},
             hot=True,
+            priority=Priority.SHEDDABLE,
         ),
         Route(
             method="DELETE",
@@ -302,6 +309,7 @@ def routes(service: HeartService) -> list[Route]:
             summary="Take a heart back; repeating it answers 200 with id null.",
             tag="hearts",
             answers={200: RemovedAnswer},
+            budget="hearts",
             parameters=(
                 Parameter(name="target_id", summary="What is hearted.", is_required=True),
                 Parameter(name="user_id", summary="Who hearts.", is_required=True),
@@ -338,5 +346,6 @@ def routes(service: HeartService) -> list[Route]:
             summary="Take a heart back by its id.",
             tag="hearts",
             answers={200: RemovedAnswer},
+            budget="hearts",
         ),
     ]

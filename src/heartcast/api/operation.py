@@ -15,6 +15,7 @@ from heartcast.api.problems import status_problem
 from heartcast.api.route import Answer, Call, Headers, Route
 from heartcast.observability.metrics import Metrics
 from heartcast.observability.panel import Figures, Panel
+from heartcast.resilience.shedding import Priority
 
 _NO_STORE: Headers = ((b"cache-control", b"no-store"),)
 
@@ -70,4 +71,5 @@ def _route(path: str, handler: Callable[[Call], Answer], summary: str, body: typ
         tag="operation",
         answers={200: body},
         is_public=True,
+        priority=Priority.CRITICAL,
     )

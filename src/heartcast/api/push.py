@@ -21,6 +21,7 @@ from heartcast.core.clock import rfc3339
 from heartcast.core.errors import Forbidden, HeartcastError, InvalidInput
 from heartcast.push.model import Push
 from heartcast.push.service import PushService, ShardHealth
+from heartcast.resilience.shedding import Priority
 
 MAX_BATCH = 1_000
 BATCH_SIZE = 1
@@ -155,6 +156,7 @@ def routes(service: PushService) -> list[Route]:
     post = {
         "method": "POST", "handler": api.post, "summary": "Queue a push to one user.", "tag": "push",
         "body": PushRequest, "answers": {202: PushAccepted}, "hot": True,
+        "budget": "pushes",
     }  # fmt: skip
     return [
         Route(path="/push", **post),  # type: ignore[arg-type]
@@ -168,6 +170,9 @@ def routes(service: PushService) -> list[Route]:
             body=PushBatch,
             answers={200: PushResults},
             hot=True,
+            priority=Priority.SHEDDABLE,
+            budget="pushes",
+            is_batch=True,
         ),
         Route(
             method="GET",
@@ -185,6 +190,7 @@ def routes(service: PushService) -> list[Route]:
             tag="operation",
             answers={200: Health, 503: Health},
             is_public=True,
+            priority=Priority.CRITICAL,
         ),
     ]
 

@@ -19,6 +19,7 @@ from heartcast.api import hearts as heart_routes
 from heartcast.api import push as push_routes
 from heartcast.api import ranking as ranking_routes
 from heartcast.api import realtime as realtime_routes
+from heartcast.api.admission import Admission
 from heartcast.api.app import application
 from heartcast.api.auth import Authenticator
 from heartcast.api.cors import Origins, cors_headers
@@ -26,7 +27,7 @@ from heartcast.api.route import Route
 from heartcast.app import instruments
 from heartcast.app.inbox_channel import InboxChannels, deliver_by
 from heartcast.app.settings import Settings
-from heartcast.app.system import Readiness, System
+from heartcast.app.system import LOAD_LOOK_S, Readiness, System
 from heartcast.app.views import HotView
 from heartcast.core.bus import Bus
 from heartcast.core.clock import Clock
@@ -52,6 +53,7 @@ from heartcast.ranking.boards import HotBoards
 from heartcast.ranking.live import LiveHot
 from heartcast.realtime.hub import Hub
 from heartcast.realtime.realtime import Realtime
+from heartcast.resilience.shedding import LoopLag
 
 _log = structlog.get_logger("heartcast")
 
@@ -121,6 +123,7 @@ def assemble(
 
     options = _http_options(settings)
     origins = Origins(options.allowed_origins)
+    admission = Admission(settings.limits, clock, limits_on=settings.limits_on)
     websockets = WebSocketGateway(realtime)
     streams = StreamGateway(realtime, lambda origin: cors_headers(origins, origin))
     port = HttpPort(
@@ -130,25 +133,31 @@ def assemble(
         identify=authenticator.identify,
         upgrade_websocket=websockets.upgrade,
         open_stream=streams.open,
+        admit=admission.shed if settings.limits_on else None,
+        limit=admission.limit if settings.limits_on else None,
     )
     system = System(
         settings=settings,
         clock=clock,
+        authenticator=authenticator,
         bus=bus,
         heart_store=heart_store,
         hearts=hearts,
         live_counts=live_counts,
         boards=boards,
-        authenticator=authenticator,
         live_hot=live_hot,
         hot_view=hot_view,
         pushes=pushes,
         realtime=realtime,
         websockets=websockets,
         port=port,
-        application=application(routes, authenticator, _handler_failed),
+        application=application(
+            routes, authenticator, _handler_failed, admission if settings.limits_on else None
+        ),
         metrics=metrics,
         panel=panel,
+        admission=admission,
+        loop_lag=LoopLag(LOAD_LOOK_S, clock.monotonic_s()),
         readiness=readiness,
     )
     instruments.bind(system)

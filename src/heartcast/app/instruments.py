@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from heartcast import __version__
+from heartcast.api.admission import Admission
 from heartcast.app.system import System
 from heartcast.gateway.port import HttpPort
 from heartcast.hearts.service import HeartService
@@ -69,7 +70,16 @@ def _bind_port(system: System) -> None:
     metrics.bind("heartcast_uptime_seconds", lambda: system.clock.monotonic_s() - started_s)
     metrics.bind_each("heartcast_http_requests_total", lambda: _requests(port))
     metrics.bind_each("heartcast_http_responses_total", lambda: _responses(port))
+    metrics.bind_each("heartcast_limiter_decisions_total", lambda: _refusals(system.admission))
+    metrics.bind("heartcast_event_loop_lag_seconds", lambda: system.loop_lag.lag_s)
     metrics.bind("heartcast_http_connections", lambda: len(port.connections))
+
+
+def _refusals(admission: Admission) -> Values:
+    refused: dict[tuple[str, ...], float] = {("shedding", "refused"): sum(admission.shedder.shed)}
+    for name, budget in admission.budgets.items():
+        refused[name, "refused"] = budget.refused
+    return refused
 
 
 def _requests(port: HttpPort) -> Values:

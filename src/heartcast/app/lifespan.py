@@ -19,13 +19,16 @@ import uvloop
 from heartcast import __version__
 from heartcast.app.assemble import assemble
 from heartcast.app.settings import Settings
-from heartcast.app.system import System
+from heartcast.app.system import LOAD_LOOK_S, System
 from heartcast.core.clock import SystemClock
 from heartcast.core.errors import HeartcastError, StoreUnavailable
 from heartcast.gateway.server import Server
 from heartcast.observability import logs
 
 _SAMPLE_S = 1.0
+# Answers that wait for a commit or the application. A store that takes 10,000 a second and
+# answers in 100 ms holds a thousand; ten times that is not catching up.
+_MOST_OPEN_ANSWERS = 10_000
 _REBUILD_PAUSE_S = 1.0
 _DRAIN_LOOK_S = 0.02
 
@@ -85,12 +88,13 @@ class _Lifespan:
             housekeeping = [
                 tasks.create_task(self._announce(server, system)),
                 tasks.create_task(self._sample(system)),
+                tasks.create_task(self._watch_load(system)),
                 tasks.create_task(self._rebuild(system)),
+                tasks.create_task(system.authenticator.run()),
             ]
             try:
                 await server.serve()
             except HeartcastError as error:
-                tasks.create_task(system.authenticator.run()),
                 refused = error  # raised below: the group would wrap it
             finally:
                 for task in housekeeping:
@@ -114,6 +118,14 @@ class _Lifespan:
         while True:
             await asyncio.sleep(_SAMPLE_S)
             system.panel.sample(system.clock.monotonic_s())
+
+    async def _watch_load(self, system: System) -> None:
+        """Ten times a second: how late the loop runs decides what is shed."""
+        clock, shedder = system.clock, system.admission.shedder
+        while True:
+            await asyncio.sleep(LOAD_LOOK_S)
+            lag_s = system.loop_lag.tick(clock.monotonic_s())
+            shedder.update(system.port.open_answers / _MOST_OPEN_ANSWERS, lag_s)
 
     async def _rebuild(self, system: System) -> None:
         while True:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from heartcast.api.admission import LimitOptions
 from heartcast.api.auth import AuthOptions
 from heartcast.core.errors import SettingsError
 from heartcast.gateway.options import HttpOptions
@@ -42,6 +43,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     http: HttpOptions = msgspec.field(default_factory=HttpOptions)
     auth: AuthOptions = msgspec.field(default_factory=AuthOptions)
+    limits: LimitOptions = msgspec.field(default_factory=LimitOptions)
     hearts: HeartOptions = msgspec.field(default_factory=HeartOptions)
     realtime: RealtimeOptions = msgspec.field(default_factory=RealtimeOptions)
     push: PushOptions = msgspec.field(default_factory=PushOptions)
@@ -68,6 +70,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             return ipaddress.ip_address(self.http.host).is_loopback
         except ValueError:
             return False
+
+    @property
+    def limits_on(self) -> bool:
+        """Whether clients are limited; not in the open mode unless it is asked for."""
+        return not self.is_open if self.limits.is_on is None else self.limits.is_on
 
     @property
     def is_open(self) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from litestar import Litestar
 
+from heartcast.api.admission import Admission
 from heartcast.api.auth import Authenticator
 from heartcast.app.settings import Settings
 from heartcast.app.views import HotView
@@ -23,6 +24,10 @@ from heartcast.push.service import PushService
 from heartcast.ranking.boards import HotBoards
 from heartcast.ranking.live import LiveHot
 from heartcast.realtime.realtime import Realtime
+from heartcast.resilience.shedding import LoopLag
+
+LOAD_LOOK_S = 0.1
+"""Seconds between two looks at how late the event loop runs."""
 
 
 @dataclass(kw_only=True)
@@ -42,11 +47,11 @@ class System:
 
     settings: Settings
     clock: Clock
+    authenticator: Authenticator
     bus: Bus[HeartChanged]
     heart_store: HeartStore
     hearts: HeartService
     live_counts: LiveCounts
-    authenticator: Authenticator
     boards: HotBoards
     live_hot: LiveHot
     hot_view: HotView
@@ -57,4 +62,6 @@ class System:
     application: Litestar
     metrics: Metrics
     panel: Panel
+    admission: Admission
+    loop_lag: LoopLag
     readiness: Readiness

@@ -34,6 +34,7 @@ log = logging.getLogger("heartcast.gateway")
 
 Identify = Callable[[RawHeaders, str], Identity]
 Admit = Callable[[Route], Answer | None]
+LimitClient = Callable[[Route, Call], Answer | None]
 Observe = Callable[[int, int], None]
 
 
@@ -125,7 +126,8 @@ class HttpPort:
         identify: Says who calls, or raises ``Unauthenticated``; not asked for public routes.
         upgrade_websocket: Takes over WebSocket handshakes; None answers them 404 as any request.
         open_stream: Takes over ``GET /api/v1/stream``; None leaves it to the application.
-        admit: Asked before each hot handler; an answer means no.
+        admit: Asked before the caller is known; an answer means no.
+        limit: Asked when the caller is known; an answer means no. None: nobody is limited.
         observe: Told ``(route index, ns)`` after each hot answer.
     """
 
@@ -133,7 +135,7 @@ class HttpPort:
         self, options: HttpOptions, routes: Iterable[Route] = (), *, clock: Clock,
         identify: Identify = nobody,
         upgrade_websocket: UpgradeWebSocket | None = None, open_stream: OpenStream | None = None,
-        admit: Admit | None = None, observe: Observe | None = None,
+        admit: Admit | None = None, limit: LimitClient | None = None, observe: Observe | None = None,
     ) -> None:  # fmt: skip
         self.options = options
         self.clock = clock
@@ -141,6 +143,7 @@ class HttpPort:
         self.upgrade_websocket = upgrade_websocket
         self.open_stream = open_stream
         self.admit = admit
+        self.limit = limit
         self.observe = observe
         hot_routes = [route for route in routes if route.hot and options.hot_path]
         self.routes = [HotRoute(route, index) for index, route in enumerate(hot_routes)]
@@ -165,10 +168,15 @@ class HttpPort:
             if self.admit is not None:
                 refusal = self.admit(hot.route)
                 if refusal is not None:
-                    self.count_rejection("overloaded")
+                    self.count_rejection("shed")
                     return refusal
             if not hot.is_public:
                 call.identity = self.identify(call.headers, call.peer)
+            if self.limit is not None:
+                refusal = self.limit(hot.route, call)
+                if refusal is not None:
+                    self.count_rejection("rate_limited")
+                    return refusal
             return hot.handler(call)
         except HeartcastError as error:
             return problem(error)

@@ -1,0 +1,170 @@
+"""Who is let in now: shedding when the server is full, limits per client.
+
+Two questions before a handler runs. Is there room for a request of this priority?
+If not: 503. Has this client used up its budget? If so: 429. Both refusals say when to
+come back, and both are decided by plain arithmetic on the hot path.
+
+Hearts and pushes have separate budgets. A budget has a limit per *client* (the user,
+or the key that a server shows) and one per *address prefix* (/24, /64), which is wide
+enough for an office behind one address: it stops floods, not colleagues.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Literal
+
+import msgspec
+
+from heartcast.api.problems import problem, status_problem
+from heartcast.api.route import Answer, Call, Headers, Identity, Route
+from heartcast.core.clock import Clock
+from heartcast.core.errors import Overloaded
+from heartcast.core.hashing import hash64
+from heartcast.resilience.limits import Decision, KeyedLimiter, Limit
+from heartcast.resilience.shedding import Shedder, ShedPolicy
+
+BudgetName = Literal["hearts", "pushes"]
+
+_ITEM_BYTES = 40
+"""No item of a batch is shorter, so counting bytes never counts fewer items than there are."""
+_MAX_CLIENTS = 200_000
+"""Clients remembered per limit; beyond it newcomers share one bucket, see ``KeyedLimiter``."""
+
+
+class LimitOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The ``[limits]`` part of the settings. Limits read like ``"5/s burst 30"`` or ``"1000/day log"``."""
+
+    is_on: bool | None = None
+    """null: on where callers need credentials, off in dev mode on loopback."""
+
+    hearts_per_client: str = "5/s burst 50"
+    """A person who hearts a page of articles at once stays below it; a script does not."""
+
+    hearts_per_prefix: str = "500/s burst 5000"
+    """A company or a campus behind one address stays below it."""
+
+    pushes_per_client: str = "20000/s burst 40000"
+    """Per API key: keeps one sender's loop from starving the others."""
+
+    pushes_per_prefix: str = "50000/s burst 100000"
+    """Per network of senders."""
+
+    shed: ShedPolicy = msgspec.field(default_factory=ShedPolicy)
+    """From which load on which priority is refused."""
+
+    def __post_init__(self) -> None:
+        for name in ("hearts_per_client", "hearts_per_prefix", "pushes_per_client", "pushes_per_prefix"):
+            try:
+                Limit.parse(getattr(self, name))
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+
+
+class Budget:
+    """What one client, and one address prefix, may use."""
+
+    def __init__(self, per_client: str, per_prefix: str) -> None:
+        self._per_client = _limiter(per_client, "client")
+        self._per_prefix = _limiter(per_prefix, "prefix")
+        self.refused = 0
+        """Requests answered with 429."""
+
+    def refusal(self, client: str, prefix: str, cost: int, now_ns: int) -> Answer | None:
+        """Count ``cost`` against both limits, or against none and say which refused."""
+        if self._per_client.admit(client, now_ns, cost):
+            return self._refuse(self._per_client, client, cost, now_ns)
+        if self._per_prefix.admit(prefix, now_ns, cost):
+            self._per_client.refund(client, now_ns, cost)
+            return self._refuse(self._per_prefix, prefix, cost, now_ns)
+        return None
+
+    @property
+    def capacity(self) -> int:
+        """The largest cost that both limits could ever admit."""
+        return min(self._per_client.capacity, self._per_prefix.capacity)
+
+    def _refuse(self, limiter: KeyedLimiter, key: str, cost: int, now_ns: int) -> Answer:
+        self.refused += 1
+        decision = limiter.peek(key, now_ns, cost)
+        wait_s = max(1, math.ceil(decision.retry_after_s))
+        headers: Headers = ((b"retry-after", b"%d" % wait_s), *_rate_limit_fields(decision))
+        return status_problem(
+            429, f"too many requests; come back in {wait_s} s", "rate_limited", headers=headers
+        )
+
+
+def _limiter(text: str, name: str) -> KeyedLimiter:
+    return KeyedLimiter(Limit.parse(text, name=name), max_keys=_MAX_CLIENTS)
+
+
+def _rate_limit_fields(decision: Decision) -> Headers:
+    # draft-ietf-httpapi-ratelimit-headers-10: q is the quota, r what is left, t seconds to more.
+    policy = b'"%b";q=%d' % (decision.rule.encode(), decision.limit)
+    left = b'"%b";r=%d;t=%d' % (
+        decision.rule.encode(),
+        decision.remaining,
+        math.ceil(decision.retry_after_s),
+    )
+    return ((b"ratelimit-policy", policy), (b"ratelimit", left))
+
+
+class Admission:
+    """Decides before the handlers do.
+
+    Args:
+        limits_on: Whether clients are limited.
+    """
+
+    def __init__(self, options: LimitOptions, clock: Clock, *, limits_on: bool) -> None:
+        self._now_ns = clock.monotonic_ns
+        self.shedder = Shedder(options.shed)
+        self.budgets: Mapping[str, Budget] = (
+            {
+                "hearts": Budget(options.hearts_per_client, options.hearts_per_prefix),
+                "pushes": Budget(options.pushes_per_client, options.pushes_per_prefix),
+            }
+            if limits_on
+            else {}
+        )
+
+    def shed(self, route: Route) -> Answer | None:
+        """The refusal for want of room; None when there is room. Asked before anything else."""
+        return _NO_ROOM if self.shedder.refuses(route.priority) else None
+
+    def limit(self, route: Route, call: Call) -> Answer | None:
+        """The refusal of a client that has used up its budget; None when it has not.
+
+        Asked when the caller is known. A batch counts as its items.
+        """
+        budget = self.budgets.get(route.budget or "")
+        if budget is None:
+            return None
+        cost = min(max(1, len(call.body) // _ITEM_BYTES), budget.capacity) if route.is_batch else 1
+        client = _client_of(call.identity, call)
+        return budget.refusal(client, prefix_of(call.peer), cost, self._now_ns())
+
+
+_NO_ROOM = problem(Overloaded("the server is too busy for this now; repeat it later", code="shed"))
+
+
+def _client_of(identity: Identity, call: Call) -> str:
+    if identity.user is not None:
+        return identity.user
+    # A server is known by the key that it shows; the key itself is not kept.
+    shown = call.header(b"x-api-key") or call.header(b"authorization")
+    return f"key {hash64(shown.decode('latin-1'))}" if shown else f"at {call.peer}"
+
+
+@lru_cache(maxsize=65_536)
+def prefix_of(peer: str) -> str:
+    """The network an address belongs to: /24 of IPv4, /64 of IPv6; "" when it is no address."""
+    try:
+        address = ipaddress.ip_address(peer)
+    except ValueError:
+        return ""
+    bits = 24 if address.version == 4 else 64
+    return str(ipaddress.ip_network(f"{peer.partition('%')[0]}/{bits}", strict=False))
