@@ -30,8 +30,13 @@ class ShedPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """From which utilisation each priority is refused; 1.0 is the limit without the reserve."""
 
     normal: float = 1.0
+    """Normal work goes last before the critical: at the limit itself."""
+
     sheddable: float = 0.85
+    """Batches make room while hearts and pushes still fit, <= normal."""
+
     best_effort: float = 0.7
+    """What nobody waits for goes first, > 0 and <= sheddable."""
 
     reserve: float = 0.2
     """Share on top that only the critical may use, in [0, 1): they are refused beyond 1 + reserve."""

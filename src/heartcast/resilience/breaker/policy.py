@@ -32,7 +32,7 @@ class BreakerPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """
 
     failure_rate: float = 0.5
-    """Opens at this share of failed calls, in (0, 1]; 1 disables nothing: all must fail."""
+    """Opens at this share of failed calls, in (0, 1]. Half of the calls failing is no hiccup."""
 
     slow_s: float = 1.0
     """A call longer than this is slow, > 0."""
