@@ -130,7 +130,7 @@ async def test_a_damaged_database_is_refused_and_the_lock_let_go(tmp_path: Path)
 async def test_counts_stay_right_when_the_memory_of_them_overflows(
     store: SqliteHeartStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("heartcast.hearts.store.sqlite._MAX_COUNTS", 3)
+    monkeypatch.setattr("heartcast.hearts.store.sqlite_counts._MAX_COUNTS", 3)
     monkeypatch.setattr("heartcast.hearts.store.sqlite_writer._MAX_TARGETS", 3)
     names = [f"t{number}" for number in range(10)]
     for turn in range(1, 4):

@@ -98,7 +98,7 @@ def assemble(
         later=loop.call_later,
         wall_ms=clock.wall_ms,
     )
-    hot_view = HotView(boards, live_hot, heart_store.scan, rebuild_wanted)
+    hot_view = HotView(boards, live_hot, heart_store.scan, bus.flush, rebuild_wanted)
     bus.follow(live_counts)
     bus.follow(hot_view)
     hub.seed(NAMESPACE, live_counts.source)

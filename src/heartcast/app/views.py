@@ -18,6 +18,7 @@ class HotView:
 
     Args:
         scan: Every heart there is, in batches (``HeartStore.scan``).
+        flush: Hands over what waits on the bus (``Bus.flush``).
         wanted: Called when a rebuild is due; whoever owns tasks then runs ``rebuild``.
     """
 
@@ -25,12 +26,14 @@ class HotView:
         self,
         boards: HotBoards,
         live: LiveHot,
-        scan: Callable[[], AsyncIterator[list[Heart]]],
+        scan: Callable[[Callable[[], None]], AsyncIterator[list[Heart]]],
+        flush: Callable[[], None],
         wanted: Callable[[], None],
     ) -> None:
         self._boards = boards
         self._live = live
         self._scan = scan
+        self._flush = flush
         self._wanted = wanted
 
     def apply(self, events: list[HeartChanged]) -> None:
@@ -54,10 +57,15 @@ class HotView:
         """
         is_done = False
         while not is_done:
-            self._boards.begin_rebuild()
-            async for hearts in self._scan():
+            async for hearts in self._scan(self._begin):
                 self._boards.feed(
                     [(heart.key.target_id, heart.created_ms) for heart in hearts if heart.key.kind == KIND]
                 )
             # False: events were lost again meanwhile, and the boards must start over.
             is_done = self._boards.finish_rebuild()
+
+    def _begin(self) -> None:
+        # What is scanned was announced, but may still wait on the bus: on the fresh boards
+        # it would count a second time.
+        self._flush()
+        self._boards.begin_rebuild()

@@ -113,7 +113,11 @@ def open_writer(path: Path, schema: Schema, tuning: Tuning) -> sqlite3.Connectio
 
 
 def open_reader(path: Path, tuning: Tuning) -> sqlite3.Connection:
-    """Open a database that ``open_writer`` has opened, for reading beside the writer."""
+    """Open a database that ``open_writer`` has opened, for reading beside the writer.
+
+    Raises:
+        SettingsError: it cannot be opened.
+    """
     try:
         connection = _connect(path, tuning)
         connection.execute("PRAGMA query_only = ON")

@@ -27,6 +27,10 @@ MAX_TARGETS = 1000
 """Targets in one call of ``counts``."""
 
 
+def nothing() -> None:
+    """The default of ``scan``'s ``on_begin``."""
+
+
 class HeartStore(Protocol):
     """Membership and counts of hearts.
 
@@ -47,6 +51,9 @@ class HeartStore(Protocol):
        written with them: it survives restarts and is the same on every node.
     8. **Once answered.** ``done`` is called exactly once, also when the store is
        closed with calls still waiting.
+    9. **Scans are of one moment.** ``scan`` calls ``on_begin`` once, and gives exactly
+       the hearts as they were then: with every change that was answered before, and
+       with none that is answered after.
     """
 
     is_durable: bool
@@ -108,10 +115,15 @@ class HeartStore(Protocol):
         """
         ...
 
-    def scan(self) -> AsyncIterator[list[Heart]]:
-        """Every heart once, in batches, in no set order; for rebuilding views at start.
+    def scan(self, on_begin: Callable[[], None] = nothing) -> AsyncIterator[list[Heart]]:
+        """Every heart once, in batches, in no set order; for rebuilding views.
 
-        Hearts that come or go meanwhile may or may not be seen.
+        Args:
+            on_begin: Called on the loop, before the first batch, at the moment that is
+                scanned. What it raises ends the scan.
+
+        Raises:
+            StoreUnavailable: the store cannot be read now, or not to its end.
         """
         ...
 

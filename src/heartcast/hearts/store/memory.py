@@ -12,7 +12,7 @@ three hearts each: about 330 bytes.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from itertools import repeat
 
 import msgspec
@@ -20,7 +20,7 @@ import msgspec
 from heartcast.core.errors import StoreUnavailable
 from heartcast.core.ids import IdSource
 from heartcast.hearts.model import Count, Heart, HeartKey, Outcome
-from heartcast.hearts.store import CountsDone, Done, HeartedDone
+from heartcast.hearts.store import CountsDone, Done, HeartedDone, nothing
 
 _SCAN_ROWS = 2000
 
@@ -171,9 +171,10 @@ class MemoryHeartStore:
             target.order = list(target.rows.values())
         return target.order
 
-    async def scan(self) -> AsyncIterator[list[Heart]]:
+    async def scan(self, on_begin: Callable[[], None] = nothing) -> AsyncIterator[list[Heart]]:
         self._check_open()
         rows = list(self._by_id.values())
+        on_begin()
         for start in range(0, len(rows), _SCAN_ROWS):
             yield [_heart(row) for row in rows[start : start + _SCAN_ROWS]]
 

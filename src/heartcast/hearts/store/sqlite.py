@@ -25,9 +25,11 @@ from heartcast.core.errors import StoreUnavailable
 from heartcast.core.ids import IdSource, is_id
 from heartcast.hearts.model import Count, Heart, HeartKey, Outcome
 from heartcast.hearts.options import SqliteOptions
-from heartcast.hearts.store import CountsDone, Done, HeartedDone, sqlite_reader
+from heartcast.hearts.store import CountsDone, Done, HeartedDone, nothing, sqlite_reader
 from heartcast.hearts.store.awaiting import result_of
+from heartcast.hearts.store.sqlite_counts import KnownCounts
 from heartcast.hearts.store.sqlite_rows import SCHEMA
+from heartcast.hearts.store.sqlite_snapshot import Snapshot
 from heartcast.hearts.store.sqlite_writer import Write, Writer
 
 FILE_NAME = "hearts.db"
@@ -35,8 +37,6 @@ FILE_NAME = "hearts.db"
 
 _MAX_READS = 1024
 """Reads that may wait; more would only grow older."""
-_MAX_COUNTS = 100_000
-"""Targets whose count is remembered on the loop, about 25 MB."""
 _SCAN_ROWS = 2000
 
 T = TypeVar("T")
@@ -77,6 +77,7 @@ class SqliteHeartStore:
             checkpoint_bytes=options.checkpoint_pages * 4096,
             busy_s=options.busy_s,
         )
+        self._path, self._tuning = path, tuning
         self._lock = FileLock(path)
         try:
             self._connection = open_writer(path, SCHEMA, tuning)
@@ -87,10 +88,10 @@ class SqliteHeartStore:
         self._max_keys = options.queue_keys
         self._writer = Writer(self._connection, IdSource(clock))
         loop = asyncio.get_running_loop()
-        self._writes = GroupThread("hearts-write", loop, self._commit)
+        self._writes = GroupThread("hearts-write", loop, self._handle)
         self._reads = GroupThread("hearts-read", loop, self._answer)
-        self._counts: dict[tuple[str, str], tuple[int, int]] = {}
-        self._forgets = 0
+        self._snapshots: set[Snapshot] = set()
+        self._known = KnownCounts()
         self._waiting_reads = 0
         self._is_closed = False
         self._is_failing = False
@@ -127,6 +128,22 @@ class SqliteHeartStore:
 
     # On the writer's thread
 
+    def _handle(self, items: list[Write | Snapshot]) -> Callable[[], None]:
+        writes = [item for item in items if isinstance(item, Write)]
+        deliver = self._commit(writes) if writes else nothing
+        if len(writes) == len(items):
+            return deliver
+        snapshots = [item for item in items if isinstance(item, Snapshot)]
+        for snapshot in snapshots:
+            snapshot.open(self._path, self._tuning)
+
+        def deliver_and_begin() -> None:
+            deliver()
+            for snapshot in snapshots:
+                snapshot.begin()
+
+        return deliver_and_begin
+
     def _commit(self, writes: list[Write]) -> Callable[[], None]:
         try:
             outcomes = self._writer.apply(writes)
@@ -147,13 +164,11 @@ class SqliteHeartStore:
         if self._is_failing:
             self._is_failing = False
             _log.info("hearts_writable_again")
-        self._make_room()
-        counts = self._counts
+        known = self._known
+        known.make_room()
         for write, results in zip(writes, outcomes, strict=True):
-            keys = write.keys
-            self.waiting_keys -= len(keys)
-            for key, outcome in zip(keys, results, strict=True):
-                counts[key[0], key[2]] = (outcome.count, outcome.version)
+            self.waiting_keys -= len(write.keys)
+            known.note(write.keys, results)
             _call(write.done, results)
 
     def _fail(self, writes: list[Write], failure: StoreUnavailable) -> None:
@@ -168,39 +183,23 @@ class SqliteHeartStore:
     # Reading
 
     def counts(self, target_ids: Sequence[str], kind: str, done: CountsDone) -> None:
-        known = self._counts
-        counts = []
-        for target_id in target_ids:
-            found = known.get((target_id, kind))
-            if found is None:
-                return self._read_counts(target_ids, kind, done)
-            counts.append(Count(target_id, *found))
-        return done(_closed() if self._is_closed else counts)
+        known = self._known.find(target_ids, kind)
+        if known is None:
+            self._read_counts(target_ids, kind, done)
+        else:
+            done(_closed() if self._is_closed else known)
 
     def _read_counts(self, target_ids: Sequence[str], kind: str, done: CountsDone) -> None:
-        forgets = self._forgets
+        known = self._known
+        forgets = known.forgets
 
         def remember(read: list[Count] | StoreUnavailable) -> None:
             if isinstance(read, list):
                 # Commits may have been answered since this was read: the later version counts.
-                read = [self._latest(count, kind, may_keep=forgets == self._forgets) for count in read]
+                read = [known.latest(count, kind, may_keep=forgets == known.forgets) for count in read]
             done(read)
 
         self._read(lambda connection: sqlite_reader.counts(connection, target_ids, kind), remember)
-
-    def _latest(self, read: Count, kind: str, *, may_keep: bool) -> Count:
-        known = self._counts.get((read.target_id, kind))
-        if known is not None and known[1] >= read.version:
-            return Count(read.target_id, *known)
-        if may_keep:
-            self._make_room()
-            self._counts[read.target_id, kind] = (read.count, read.version)
-        return read
-
-    def _make_room(self) -> None:
-        if len(self._counts) >= _MAX_COUNTS:
-            self._counts.clear()
-            self._forgets += 1
 
     def hearted(self, user_id: str, target_ids: Sequence[str], kind: str, done: HeartedDone) -> None:
         self._read(lambda connection: sqlite_reader.hearted(connection, user_id, target_ids, kind), done)
@@ -219,14 +218,28 @@ class SqliteHeartStore:
             )
         )
 
-    async def scan(self) -> AsyncIterator[list[Heart]]:
-        after = ""
-        while hearts := await self._scan_after(after):
-            yield hearts
-            after = hearts[-1].id
+    async def scan(self, on_begin: Callable[[], None] = nothing) -> AsyncIterator[list[Heart]]:
+        if self._is_closed:
+            raise _closed()
+        snapshot = Snapshot(on_begin)
+        self._snapshots.add(snapshot)
+        self._writes.submit(snapshot)
+        try:
+            connection = await snapshot.begun
+            after = ""
+            while hearts := await self._result(_scanning(connection, after)):
+                yield hearts
+                after = hearts[-1].id
+        finally:
+            self._release(snapshot)
 
-    async def _scan_after(self, after: str) -> list[Heart]:
-        return await self._result(lambda connection: sqlite_reader.scan(connection, after, _SCAN_ROWS))
+    def _release(self, snapshot: Snapshot) -> None:
+        # In the reader's queue, as a query of a scan that was cancelled may still run.
+        # A closed store closes all snapshots itself, when its threads have ended.
+        if not self._is_closed:
+            self._snapshots.discard(snapshot)
+            self._reads.submit(_Read(lambda _: snapshot.close(), _ignore))
+            self._waiting_reads += 1
 
     async def _result(self, query: Callable[[sqlite3.Connection], T]) -> T:
         def start(done: Callable[[T | StoreUnavailable], None]) -> None:
@@ -270,9 +283,19 @@ class SqliteHeartStore:
         self._is_closed = True
         await self._writes.stop()
         await self._reads.stop()
+        for snapshot in self._snapshots:
+            snapshot.close()
         self._read_connection.close()
         self._connection.close()
         self._lock.close()
+
+
+def _scanning(scanned: sqlite3.Connection, after: str) -> Callable[[sqlite3.Connection], list[Heart]]:
+    return lambda _: sqlite_reader.scan(scanned, after, _SCAN_ROWS)
+
+
+def _ignore(_: object) -> None:
+    return None
 
 
 def _call(done: Callable[[T], None], answer: T) -> None:
