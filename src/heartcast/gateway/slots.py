@@ -18,7 +18,7 @@ from heartcast.api.route import ANONYMOUS, Answer, Call
 from heartcast.gateway.head import Head
 
 if TYPE_CHECKING:
-    from heartcast.gateway.http import HttpProtocol
+    from heartcast.gateway.answers import AnswerQueue
     from heartcast.gateway.port import Observe
 
 log = logging.getLogger("heartcast.gateway")
@@ -30,7 +30,7 @@ class HotCall(Call):
 
     __slots__ = ("_protocol", "answer", "head", "is_queued", "is_started", "started_ns")
 
-    def __init__(self, protocol: HttpProtocol, head: Head, body: bytes) -> None:
+    def __init__(self, protocol: AnswerQueue, head: Head, body: bytes) -> None:
         # Not super().__init__: this runs per request, and its keywords cost as much as all of it.
         self.body = body
         self.query = head.query
@@ -100,7 +100,7 @@ class ColdCycle(RequestResponseCycle):
         await self.send({"type": "http.response.body", "body": answer.body, "more_body": False})
 
 
-def scope_of(protocol: HttpProtocol, head: Head) -> dict[str, Any]:
+def scope_of(protocol: AnswerQueue, head: Head) -> dict[str, Any]:
     """The ASGI scope of a cold request."""
     peer = protocol.client
     if head.peer is not None:
@@ -133,3 +133,22 @@ class HeadAsGet:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         # The cycle keeps the scope with HEAD and leaves the body out.
         await self._app({**scope, "method": "GET"}, receive, send)
+
+
+class ReadOnlyFlow:
+    """A cycle's view of the connection's flow: it may wait for writing, reading is our business."""
+
+    __slots__ = ("_flow",)
+
+    def __init__(self, flow: Any) -> None:
+        self._flow = flow
+
+    @property
+    def write_paused(self) -> bool:
+        return bool(self._flow.write_paused)
+
+    async def drain(self) -> None:
+        await self._flow.drain()
+
+    def resume_reading(self) -> None:
+        """Nothing: the body is complete, and the queue decides."""
