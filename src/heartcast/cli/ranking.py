@@ -32,9 +32,7 @@ def ranking() -> None:
     type=click.Path(path_type=Path, file_okay=False),
     help=f"Folder that holds ranking/ml-100k. Default: $HEARTCAST_DATA, then {_LOOKED_FOR}.",
 )
-@click.option(
-    "--choose", is_flag=True, help="Choose the shipped settings again on validation data; takes minutes."
-)
+@click.option("--choose", is_flag=True, help="Choose our settings again on validation data; takes minutes.")
 @click.option(
     "--plot", type=click.Path(path_type=Path, dir_okay=False), help="Also draw nDCG@10 as SVG or PNG."
 )
@@ -141,7 +139,7 @@ def _add(table: Table, line: Line) -> None:
     half = (line.interval.high - line.interval.low) / 2
     values["nDCG@10"] += f" ±{half:.3f}"
     gain = "" if line.gain is None else f"{line.gain.mean:+.4f} [{line.gain.low:+.4f}, {line.gain.high:+.4f}]"
-    is_ours = line.entry.name.startswith("shipped")
+    is_ours = line.entry.name.startswith("ours")
     table.add_row(line.entry.name, *values.values(), gain, style="bold" if is_ours else None)
 
 

@@ -52,6 +52,8 @@ def fill_missing(values: Floats) -> Floats:
     """
     known = np.isfinite(values)
     filled: Floats = np.clip(values, -_LARGEST, _LARGEST)
+    if known.all():
+        return filled
     filled[~known] = np.median(filled[known]) if known.any() else 0.0
     return filled
 
@@ -60,10 +62,14 @@ def quantile(values: Floats) -> Floats:
     """Mid-rank divided by n: in (0, 1), .5 on average, equal values alike."""
     if len(values) == 0:
         return values
-    ordered = np.sort(values)
-    below = np.searchsorted(ordered, values, side="left")
-    up_to = np.searchsorted(ordered, values, side="right")
-    return (below + up_to) / (2 * len(values))
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    # Where a run of equal values begins, and where it ends.
+    begins = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
+    ends = np.append(begins[1:], len(values))
+    places = np.empty(len(values))
+    places[order] = np.repeat((begins + ends) / (2 * len(values)), ends - begins)
+    return places
 
 
 def zscore(values: Floats) -> Floats:
