@@ -3,23 +3,21 @@
 import asyncio
 import subprocess
 import sys
-from importlib.resources import files
 from random import Random
 
 import pytest
 
-from heartcast.backends.redis import RedisLink, Script, WrongAnswer
+from heartcast.backends.redis import RedisLink, WrongAnswer
 from heartcast.core.errors import StoreUnavailable
 from heartcast.resilience.breaker import BreakerPolicy, Registry, State
 from heartcast.resilience.breaker.shared import BreakerBoard
 from heartcast.resilience.limits import Limit
 from heartcast.resilience.limits.rules import BucketRule, rule_of
-from heartcast.resilience.limits.shared import Leases, SharedLimiter, _arguments
+from heartcast.resilience.limits.shared import Leases, SharedLimiter, script_text
 from heartcast.testing import ManualClock
 from heartcast.testing.fault_proxy import FaultProxy
 from heartcast.testing.redis_server import RedisServer
 
-SCRIPT = Script(files("heartcast.resilience.limits").joinpath("redis.lua").read_text("utf-8"))
 HOUR_MS = 3_600_000
 SECOND = 1_000_000_000
 
@@ -35,11 +33,10 @@ def random_limit(dice: Random) -> Limit:
 @pytest.mark.timeout(300)
 async def test_the_script_and_the_rules_agree_on_a_hundred_thousand_operations(link: RedisLink) -> None:
     dice, mismatches, refused, done = Random(11), 0, 0, 0
-    sha = await link.run("SCRIPT", "LOAD", SCRIPT.text)
     while done < 100_000:
         limits = [random_limit(dice) for _ in range(dice.randint(1, 3))]
         rules = [rule_of(limit, unit_ns=1000) for limit in limits]
-        arguments = [argument for limit in limits for argument in _arguments(limit)]
+        sha = await link.run("SCRIPT", "LOAD", script_text(limits))
         keys = [f"{{{done}}}:{n}" for n in range(len(limits))]
         states: list[object] = [None] * len(limits)
         now, commands, expected = 10**15, [], []
@@ -52,7 +49,7 @@ async def test_the_script_and_the_rules_agree_on_a_hundred_thousand_operations(l
                 dice.randint(1, min(most, 4)),
                 dice.choice(["admit"] * 8 + ["decide", "peek", "refund"]),
             )
-            commands.append(("EVALSHA", sha, len(keys), *keys, now, cost, mode, HOUR_MS, *arguments))
+            commands.append(("EVALSHA", sha, len(keys), *keys, cost, mode, now, HOUR_MS))
             waits = [rule.wait(state, now, cost) for rule, state in zip(rules, states, strict=True)]
             wait = 0 if mode == "refund" else max(waits)
             if mode == "refund":
@@ -174,7 +171,7 @@ async def test_costs_that_cannot_be_paid_do_not_reach_the_server(link: RedisLink
 
 def test_a_limit_that_lua_cannot_count_exactly_is_refused_before_it_is_used() -> None:
     with pytest.raises(ValueError, match="too large to be counted exactly"):
-        _arguments(Limit.parse("1000003/day"))
+        script_text([Limit.parse("1000003/day")])
     assert isinstance(rule_of(Limit.parse("1000000/day")), BucketRule)
 
 

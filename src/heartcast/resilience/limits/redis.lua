@@ -1,21 +1,25 @@
 -- Several limits on one key of a user, all or nothing, in one step.
 --
 -- KEYS[i]                 state of the i-th limit; all in one hash slot
--- ARGV[1]                 now in microseconds; "" asks the server for its time
--- ARGV[2]                 cost, a whole number >= 1
--- ARGV[3]                 admit | decide | peek | refund
--- ARGV[4]                 milliseconds that keys outlive their use
--- ARGV[4i+1 .. 4i+4]      kind (bucket, log, window), flow or limit, weight or window, capacity
+-- ARGV[1]                 cost, a whole number >= 1; 1 when absent
+-- ARGV[2]                 admit (when absent) | decide | peek | refund
+-- ARGV[3]                 now in microseconds; the server's time when absent
+-- ARGV[4]                 milliseconds that keys outlive their use; 1000 when absent
+--
+-- RULES stands before this text, made from the limits: {kind (bucket, log, window), flow
+-- or limit, weight or window, capacity} for each. A limiter's limits never change, and an
+-- argument costs the client more than a number here: the usual call has none.
 --
 -- Answers {wait, index of the limit that decides, left, reset}. Everything is read and
 -- checked before anything is written. Numbers stay below 2^53, where doubles are exact.
 
-local now = tonumber(ARGV[1])
+local now = ARGV[3] and tonumber(ARGV[3])
 if not now then
   local time = redis.call('TIME')
   now = time[1] * 1000000 + time[2]
 end
-local cost, mode, margin = tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+-- A server clock that steps back a little must still find the keys: they stay a second longer.
+local cost, mode, margin = tonumber(ARGV[1] or 1), ARGV[2] or 'admit', tonumber(ARGV[4] or 1000)
 
 local function ceil_div(a, b)
   local rest = a % b
@@ -24,8 +28,8 @@ end
 
 -- One bucket is what most limits are. Counted here it needs none of the functions below,
 -- which Lua would make anew for every call.
-if #KEYS == 1 and mode == 'admit' and ARGV[5] == 'bucket' then
-  local flow, weight, capacity = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+if #KEYS == 1 and mode == 'admit' and RULES[1][1] == 'bucket' then
+  local flow, weight, capacity = RULES[1][2], RULES[1][3], RULES[1][4]
   local debt, at = 0, now
   local raw = redis.call('GET', KEYS[1])
   if raw then
@@ -191,7 +195,8 @@ local kinds = { bucket = bucket, log = log, window = window }
 local states, longest, slowest = {}, 0, 0
 
 local function rule(i)
-  return kinds[ARGV[4 * i + 1]], tonumber(ARGV[4 * i + 2]), tonumber(ARGV[4 * i + 3]), tonumber(ARGV[4 * i + 4])
+  local made = RULES[i]
+  return kinds[made[1]], made[2], made[3], made[4]
 end
 
 for i, key in ipairs(KEYS) do

@@ -11,6 +11,7 @@ limits once and closes them for nobody.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.resources import files
 from random import SystemRandom
 from typing import TYPE_CHECKING, Literal
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 OnError = Literal["local", "allow", "deny"]
 
-# Keys outlive their use by a second: a server clock that steps back a little must find them.
-_MARGIN_MS = 1000
 _EXACT = 1 << 53
 # Three failures in a row open it: after them nobody waits for Redis but a probe.
 _REDIS_BREAKER = BreakerPolicy(
@@ -69,10 +68,7 @@ class SharedLimiter:
             raise ValueError(f"on_error, instances: must be a policy and >= 1, got {on_error!r}, {instances}")
         parsed = [Limit.parse(limit) if isinstance(limit, str) else limit for limit in limits]
         self._local = KeyedLimiter(*[_share(limit, instances) for limit in parsed])
-        self._script = Script(files(__package__).joinpath("redis.lua").read_text("utf-8"))
-        # As bytes: the client would encode the same numbers anew for every call.
-        numbers = [_MARGIN_MS, *(argument for limit in parsed for argument in _arguments(limit))]
-        self._arguments = [str(number).encode() for number in numbers]
+        self._script = Script(script_text(parsed))
         self._limits = parsed
         self._titles = [limit.title for limit in parsed]
         self._link = link
@@ -155,7 +151,8 @@ class SharedLimiter:
         if permit < 0:
             return None
         self.round_trips += 1
-        arguments = [b"", cost, mode, *self._arguments]
+        # The usual call goes without arguments: packing them is what the client spends most on.
+        arguments = () if cost == 1 and mode == "admit" else (cost, mode)
         try:
             answer: list[int] = await self._link.eval(self._script, self.keys(key), arguments)
         except StoreUnavailable as error:
@@ -212,7 +209,18 @@ def _share(limit: Limit, instances: int) -> Limit:
     )
 
 
-def _arguments(limit: Limit) -> tuple[str, int, int, int]:
+def script_text(limits: Sequence[Limit]) -> str:
+    """The script for these limits: their numbers, then the text that is the same for all.
+
+    Raises:
+        ValueError: a limit cannot be counted exactly in Redis.
+    """
+    rules = ", ".join("{{'{}', {}, {}, {}}}".format(*_numbers(limit)) for limit in limits)
+    body = files(__package__).joinpath("redis.lua").read_text("utf-8")
+    return f"local RULES = {{ {rules} }}\n{body}"
+
+
+def _numbers(limit: Limit) -> tuple[str, int, int, int]:
     rule = rule_of(limit, unit_ns=1000)
     if isinstance(rule, BucketRule):
         kind, first, second, largest = "bucket", rule.flow, rule.weight, 2 * rule.capacity
