@@ -6,7 +6,7 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 PORT   ?= 8080
 
-.PHONY: help demo test lint types contracts unit bench clean
+.PHONY: help demo test lint types contracts unit browser docs bench clean
 help: ## Show the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
@@ -34,8 +34,19 @@ types: $(VENV)/.installed-test
 contracts: $(VENV)/.installed-test
 	$(BIN)/lint-imports
 
-unit: $(VENV)/.installed-test
+unit: $(VENV)/.installed-test browser
 	$(BIN)/python -m pytest
+
+# The page is tested in a real Chromium. It is installed where we may install things; elsewhere
+# the tests that need it are skipped and say so, and with CI set they fail.
+browser:
+	@command -v chromium chromium-browser google-chrome >/dev/null \
+	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	       && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
+	  || echo "No Chromium here and no way to install it: the browser tests will be skipped."
+
+docs: $(VENV)/.installed ## Write the reference pages that repeat what the code says
+	$(BIN)/python docs/build.py
 
 bench: $(VENV)/.installed-test ## Measure; writes benchmarks/results/*.json
 	$(BIN)/python -m benchmarks
