@@ -37,7 +37,7 @@ from heartcast.api.heart_bodies import (
     timestamp,
 )
 from heartcast.api.problems import problem
-from heartcast.api.route import Answer, Call, Identity, Parameter, Route
+from heartcast.api.route import JSON_TYPE, Answer, Call, Identity, Parameter, Route
 from heartcast.core.errors import Forbidden, InvalidInput, NotFound, StoreUnavailable
 from heartcast.core.ids import is_id
 from heartcast.core.names import check_id, user_text
@@ -53,6 +53,9 @@ _decode_heart = decoder(HeartBody)
 _decode_counts = decoder(CountsBody)
 _decode_batch = decoder(BatchBody)
 
+# A NamedTuple's own constructor is a Python function: on the hot path this is twice as fast.
+_new_tuple = tuple.__new__
+
 _REMOVE_QUERY = frozenset({"target_id", "user_id", "kind"})
 _LIST_QUERY = _REMOVE_QUERY | {"cursor", "limit"}
 _TARGETS = frozenset({"target_id"})
@@ -65,21 +68,15 @@ class _Hearts:
     def __init__(self, service: HeartService) -> None:
         self._service = service
 
-    def add(self, call: Call) -> Answer | None:
+    def add(self, call: Call) -> None:
         body = _decode_heart(call.body)
         key = self._key(body, call.identity)
-        answer: Answer | None = None
-        is_late = False
+        user_id = body.user_id
 
         def done(result: list[Outcome] | StoreUnavailable) -> None:
-            nonlocal answer
-            answer = _added(result, body.user_id)
-            if is_late:
-                call.respond(answer)
+            call.respond(_added(result, user_id))
 
         self._service.add((key,), done)
-        is_late = True
-        return answer  # None when the store answers later: then done responds
 
     def batch(self, call: Call) -> Answer | None:
         body = _decode_batch(call.body)
@@ -91,7 +88,7 @@ class _Hearts:
         if body.kind != KIND:
             self._service.check_kind(body.kind, pointer + "/kind")
         _check_may_heart(identity, user)
-        return HeartKey(target_id, user, body.kind)
+        return _new_tuple(HeartKey, (target_id, user, body.kind))
 
     def counts_by_get(self, call: Call) -> Answer | None:
         query = Query(call.query_values(), _REMOVE_QUERY, _TARGETS)
@@ -221,11 +218,9 @@ def _added(result: list[Outcome] | StoreUnavailable, user_id: int | str) -> Answ
     outcome = result[0]
     heart = outcome.heart
     assert heart is not None
-    return Answer(
-        201 if outcome.changed else 200,
-        encode(added_answer(heart, user_id, outcome.count)),
-        ((b"location", _LOCATION + heart.id.encode()),),
-    )
+    body = encode(added_answer(heart, user_id, outcome.count))
+    location = ((b"location", _LOCATION + heart[0].encode()),)
+    return _new_tuple(Answer, (201 if outcome.changed else 200, body, location, JSON_TYPE))
 
 
 def _check_may_heart(identity: Identity, user: str) -> None:

@@ -192,8 +192,11 @@ class HttpPort:
             status, content_type
         )
         extra = head.extra
-        if not (headers or closes or extra or head.is_head or status == 204):
-            return b"%bcontent-length: %d\r\n\r\n%b" % (line, len(body), body)
+        if not (closes or extra or head.is_head or status == 204):
+            if not headers:
+                return b"%bcontent-length: %d\r\n\r\n%b" % (line, len(body), body)
+            if len(headers) == 1:
+                return b"%bcontent-length: %d\r\n%b: %b\r\n\r\n%b" % (line, len(body), *headers[0], body)
         if headers:
             extra += b"".join([b"%b: %b\r\n" % header for header in headers])
         if closes:

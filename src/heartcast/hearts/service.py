@@ -73,13 +73,14 @@ class HeartService:
 
     def _announce(self, keys: Sequence[HeartKey], outcomes: list[Outcome], delta: int) -> None:
         changed = at = 0
+        publish = self._publish
         for outcome in outcomes:
             if outcome.changed:
                 changed += 1
                 heart = outcome.heart
                 assert heart is not None
                 # heart[2] is created_ms: by place it costs half, and this runs per heart.
-                self._publish(HeartChanged(keys[at], outcome.count, outcome.version, heart[2], delta))
+                publish(HeartChanged(keys[at], outcome.count, outcome.version, heart[2], delta))
             at += 1
         self.unchanged += at - changed
         if delta > 0:
