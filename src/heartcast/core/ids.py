@@ -25,35 +25,44 @@ def _render(value: int, bits: int) -> str:
 class IdSource:
     """Makes ids. One per process; not shared between threads."""
 
-    __slots__ = ("_clock", "_low", "_ms", "_prefix", "_random")
+    __slots__ = ("_low", "_ms", "_prefix", "_random", "_second", "_second_text", "_stem", "_wall_ms")
 
     def __init__(self, clock: Clock, random: Random | None = None) -> None:
-        self._clock = clock
+        self._wall_ms = clock.wall_ms
         self._random = random or SystemRandom()
         self._ms = -1
         self._low = _LOW_MASK
         self._prefix = ""
+        self._stem = ""
+        self._second = -1
+        self._second_text = ""
 
     def next(self) -> str:
         """A new id, greater than every id this source made before."""
-        ms = self._clock.wall_ms()
+        ms = self._wall_ms()
+        low = self._low + 1
         # `>` and not `!=`: a clock that steps back must not bring back old prefixes.
-        if ms > self._ms or self._low >= _LOW_MASK:
-            self._begin(max(ms, self._ms + (self._low >= _LOW_MASK)))
-        self._low += 1
-        low = self._low
-        return (
-            f"{self._prefix}{_PAIRS[low >> 30]}{_PAIRS[(low >> 20) & 1023]}"
-            f"{_PAIRS[(low >> 10) & 1023]}{_PAIRS[low & 1023]}"
-        )
+        if ms > self._ms or low > _LOW_MASK:
+            self._begin(max(ms, self._ms + (low > _LOW_MASK)))
+            low = self._low + 1
+        self._low = low
+        last = low & 1023
+        if not last:
+            self._stem = self._prefix + _render(low >> 10, 30)
+        return self._stem + _PAIRS[last]
 
     def _begin(self, ms: int) -> None:
-        # The top 90 bits (time and half of the chance) stay fixed within one
-        # millisecond and are rendered once; only the low 40 bits count.
+        # All but the last two characters stay as they are while ids are counted up, the first
+        # eight (1,024 ms) longer still: each is rendered when it changes.
         self._ms = ms
-        self._low = self._random.getrandbits(_LOW_BITS - 1)
         # 50 bits hold the 48 bits of time; the two bits in front are always zero.
-        self._prefix = _render(ms, 50) + _render(self._random.getrandbits(40), 40)
+        if ms >> 10 != self._second:
+            self._second = ms >> 10
+            self._second_text = _render(self._second, 40)
+        chance = self._random.getrandbits(79)
+        self._low = low = chance & (_LOW_MASK >> 1)
+        self._prefix = self._second_text + _PAIRS[ms & 1023] + _render(chance >> 39, 40)
+        self._stem = self._prefix + _render(low >> 10, 30)
 
 
 def is_id(text: str) -> bool:
