@@ -146,6 +146,9 @@ def test_addresses_are_counted_by_network(peer: str, prefix: str) -> None:
     assert prefix_of(peer) == prefix
 
 
-def test_a_limit_that_cannot_be_read_is_refused_at_start() -> None:
-    with pytest.raises(ValueError, match="hearts_per_client: not a limit"):
-        LimitOptions(hearts_per_client="lots")
+@pytest.mark.parametrize(
+    ("text", "why"), [("lots", "not a limit"), ("1000/day log", "must be a rate"), ("0/s", "limit: must be")]
+)
+def test_a_limit_that_cannot_be_kept_is_refused_at_start(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=f"hearts_per_client: {why}"):
+        LimitOptions(hearts_per_client=text)

@@ -24,7 +24,7 @@ from heartcast.api.route import Answer, Call, Headers, Identity, Route
 from heartcast.core.clock import Clock
 from heartcast.core.errors import Overloaded
 from heartcast.core.hashing import hash64
-from heartcast.resilience.limits import Decision, KeyedLimiter, Limit
+from heartcast.resilience.limits import Decision, KeyedBucket, Limit
 from heartcast.resilience.shedding import Shedder, ShedPolicy
 
 BudgetName = Literal["hearts", "pushes"]
@@ -32,11 +32,11 @@ BudgetName = Literal["hearts", "pushes"]
 _ITEM_BYTES = 40
 """No item of a batch is shorter, so counting bytes never counts fewer items than there are."""
 _MAX_CLIENTS = 200_000
-"""Clients remembered per limit; beyond it newcomers share one bucket, see ``KeyedLimiter``."""
+"""Clients remembered per limit; beyond it newcomers share one bucket, see ``KeyedBucket``."""
 
 
 class LimitOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The ``[limits]`` part of the settings. Limits read like ``"5/s burst 30"`` or ``"1000/day log"``."""
+    """The ``[limits]`` part of the settings. Limits read like ``"5/s burst 30"``."""
 
     is_on: bool | None = None
     """null: on where callers need credentials, off in dev mode on loopback."""
@@ -59,37 +59,45 @@ class LimitOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     def __post_init__(self) -> None:
         for name in ("hearts_per_client", "hearts_per_prefix", "pushes_per_client", "pushes_per_prefix"):
             try:
-                Limit.parse(getattr(self, name))
+                limit = Limit.parse(getattr(self, name))
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
+            if limit.kind != "bucket":
+                raise ValueError(f'{name}: must be a rate such as "5/s burst 30", got {limit}')
 
 
 class Budget:
     """What one client, and one address prefix, may use."""
 
     def __init__(self, per_client: str, per_prefix: str) -> None:
-        self._per_client = _limiter(per_client, "client")
-        self._per_prefix = _limiter(per_prefix, "prefix")
+        self._per_client = _bucket(per_client, "client")
+        self._per_prefix = _bucket(per_prefix, "prefix")
         self.refused = 0
         """Requests answered with 429."""
 
     def refusal(self, client: str, prefix: str, cost: int, now_ns: int) -> Answer | None:
         """Count ``cost`` against both limits, or against none and say which refused."""
-        if self._per_client.admit(client, now_ns, cost):
+        if self._per_client.admit_key(client, now_ns, cost):
             return self._refuse(self._per_client, client, cost, now_ns)
-        if self._per_prefix.admit(prefix, now_ns, cost):
-            self._per_client.refund(client, now_ns, cost)
+        if self._per_prefix.admit_key(prefix, now_ns, cost):
+            self._per_client.refund_key(client, now_ns, cost)
             return self._refuse(self._per_prefix, prefix, cost, now_ns)
         return None
 
     @property
     def capacity(self) -> int:
         """The largest cost that both limits could ever admit."""
-        return min(self._per_client.capacity, self._per_prefix.capacity)
+        return min(self._per_client.limit.capacity, self._per_prefix.limit.capacity)
 
-    def _refuse(self, limiter: KeyedLimiter, key: str, cost: int, now_ns: int) -> Answer:
+    def tend(self, now_ns: int) -> None:
+        """Forget a little of what is idle; called several times a second."""
+        self._per_client.generations.tend(now_ns)
+        self._per_prefix.generations.tend(now_ns)
+
+    def _refuse(self, bucket: KeyedBucket, key: str, cost: int, now_ns: int) -> Answer:
         self.refused += 1
-        decision = limiter.peek(key, now_ns, cost)
+        # A refusal takes nothing, so asking again only finds out what the headers need.
+        decision = bucket.decide_key(key, now_ns, cost)
         wait_s = max(1, math.ceil(decision.retry_after_s))
         headers: Headers = ((b"retry-after", b"%d" % wait_s), *_rate_limit_fields(decision))
         return status_problem(
@@ -97,8 +105,8 @@ class Budget:
         )
 
 
-def _limiter(text: str, name: str) -> KeyedLimiter:
-    return KeyedLimiter(Limit.parse(text, name=name), max_keys=_MAX_CLIENTS)
+def _bucket(text: str, name: str) -> KeyedBucket:
+    return KeyedBucket(Limit.parse(text, name=name), max_keys=_MAX_CLIENTS)
 
 
 def _rate_limit_fields(decision: Decision) -> Headers:
@@ -130,6 +138,11 @@ class Admission:
             if limits_on
             else {}
         )
+
+    def tend(self) -> None:
+        """Keep the memory of clients in bounds; called several times a second."""
+        for budget in self.budgets.values():
+            budget.tend(self._now_ns())
 
     def shed(self, route: Route) -> Answer | None:
         """The refusal for want of room; None when there is room. Asked before anything else."""

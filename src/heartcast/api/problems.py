@@ -28,6 +28,7 @@ from heartcast.core.errors import (
     Unauthenticated,
     Unavailable,
 )
+from heartcast.resilience.errors import LimitExceeded
 
 PROBLEM_TYPE = b"application/problem+json"
 
@@ -40,6 +41,7 @@ _STATUS: tuple[tuple[type[HeartcastError], int], ...] = (
     (Unauthenticated, 401),
     (Forbidden, 403),
     (Conflict, 409),
+    (LimitExceeded, 429),
     (Unavailable, 503),
     (HeartcastError, 500),
 )

@@ -126,6 +126,7 @@ class _Lifespan:
             await asyncio.sleep(LOAD_LOOK_S)
             lag_s = system.loop_lag.tick(clock.monotonic_s())
             shedder.update(system.port.open_answers / _MOST_OPEN_ANSWERS, lag_s)
+            system.admission.tend()
 
     async def _rebuild(self, system: System) -> None:
         while True:

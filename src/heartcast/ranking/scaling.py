@@ -88,11 +88,13 @@ def zscore(values: Floats) -> Floats:
 def _minmax(values: Floats) -> Floats:
     if len(values) == 0:
         return values
-    low, high = values.min(), values.max()
+    # Halved, because the distance between two floats may itself be too large for one.
+    # The two smallest floats there are become equal by that, as good as they were before.
+    halves = values / 2
+    low, high = halves.min(), halves.max()
     if not low < high:
         return np.full_like(values, 0.5)
-    # Halved, because the distance between two floats may itself be too large for one.
-    placed: Floats = (values / 2 - low / 2) / (high / 2 - low / 2)
+    placed: Floats = (halves - low) / (high - low)
     return placed
 
 
