@@ -4,14 +4,17 @@ import asyncio
 import contextlib
 import json
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+import uvloop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -29,6 +32,8 @@ class Heart(msgspec.Struct, forbid_unknown_fields=True):
     user: str
 
 
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
 decode = decoder(Heart)
 Reply = tuple[int, dict[str, str], bytes]
 
@@ -176,7 +181,12 @@ async def start() -> AsyncIterator[Start]:
         return world, await connect(world)
 
     async def connect(world: World) -> Client:
-        client = Client(*await asyncio.open_connection(*world.server.addresses[0]))
+        trusting = None
+        if world.port.options.tls_cert:
+            trusting = ssl.create_default_context()
+            trusting.check_hostname = False
+            trusting.verify_mode = ssl.CERT_NONE
+        client = Client(*await asyncio.open_connection(*world.server.addresses[0], ssl=trusting))
         clients.append(client)
         return client
 
@@ -625,6 +635,73 @@ async def test_a_websocket_is_handed_over_with_the_bytes_behind_the_handshake(st
     assert raw.endswith(b"sec-websocket-key: k\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n")
 
 
+@pytest.fixture
+def tls(certificate: tuple[Path, Path]) -> dict[str, str]:
+    """Options to serve TLS."""
+    return {"tls_cert": str(certificate[0]), "tls_key": str(certificate[1])}
+
+
+async def test_late_answers_come_in_order_over_tls(start: Start, tls: dict[str, str]) -> None:
+    world, client = await start(**tls)
+    client.send(post("/late", b"1") + HOT + post("/cold", b"2"))
+    await until(lambda: world.late)
+    world.late[0].respond(Answer(202, b"late"))
+    replies = [await client.reply() for _ in range(3)]
+
+    assert [status for status, _, _ in replies] == [202, 201, 200]
+    assert replies[0][2] == b"late"
+    assert (await client.ask(HOT))[0] == 201
+
+
+async def test_a_client_that_left_over_tls_before_a_late_answer_hurts_nobody(
+    start: Start, tls: dict[str, str]
+) -> None:
+    world, client = await start(**tls)
+    client.send(post("/late", b"1"))
+    await until(lambda: world.late)
+    # TLS knows no half-closed connection: with the client's end the connection ends.
+    client.writer.close()
+    await until(lambda: not world.port.connections)
+    world.late[0].respond(Answer(202, b"x"))
+
+    assert world.port.counters.lost_answers == 1
+    assert world.port.open_answers == 0
+
+
+async def test_a_refused_client_reads_why_over_tls(start: Start, tls: dict[str, str]) -> None:
+    _, client = await start(**tls)
+    reply = await client.ask(b"NONSENSE\r\n\r\n")
+
+    assert (reply[0], reply[1]["connection"]) == (400, "close")
+    assert await client.is_closed()
+
+
+async def test_a_stream_is_handed_over_after_the_answers_before_it_over_tls(
+    start: Start, tls: dict[str, str]
+) -> None:
+    world, client = await start(**tls)
+    client.send(post("/late", b"1") + get("/api/v1/stream?channel=a"))
+    await until(lambda: world.late)
+    world.late[0].respond(Answer(200, b"ok"))
+    await client.reply()
+
+    assert await client.reader.read() == b"STREAM"
+    assert not world.port.connections
+
+
+async def test_a_websocket_is_handed_over_with_the_bytes_behind_the_handshake_over_tls(
+    start: Start, tls: dict[str, str]
+) -> None:
+    world, client = await start(**tls)
+    extra = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: k")
+    client.send(HOT + get("/connection/websocket", *extra) + b"\x81\x00frame")
+
+    assert (await client.reply())[0] == 201
+    assert await client.reader.read() == b"UPGRADED"
+    assert [tail for _, _, tail in world.upgrades] == [b"\x81\x00frame"]
+    assert not world.port.connections
+
+
 async def test_an_offer_of_h2c_is_ignored_and_the_request_served(start: Start) -> None:
     _, client = await start()
     offer = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAA")
@@ -696,9 +773,10 @@ async def all_of(world: World, pieces: list[bytes]) -> bytes:
         writer.close()
 
 
+@pytest.mark.parametrize("loop_factory", LOOPS)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.lists(st.integers(1, len(STREAM_OF_REQUESTS) - 1), max_size=12, unique=True))
-def test_any_split_into_packets_gives_the_same_answers(cuts: list[int]) -> None:
+def test_any_split_into_packets_gives_the_same_answers(loop_factory: LoopFactory, cuts: list[int]) -> None:
     async def run() -> tuple[bytes, bytes]:
         world = World()
         task = asyncio.ensure_future(world.server.serve())
@@ -711,7 +789,8 @@ def test_any_split_into_packets_gives_the_same_answers(cuts: list[int]) -> None:
         await task
         return whole, split
 
-    whole, split = asyncio.run(run())
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        whole, split = runner.run(run())
     assert split == whole
     assert whole.count(b"HTTP/1.1 ") == 9
 
@@ -721,9 +800,12 @@ fragments = st.sampled_from(
 )
 
 
+@pytest.mark.parametrize("loop_factory", LOOPS)
 @settings(max_examples=60, deadline=None)
 @given(garbage=st.lists(st.binary(max_size=60) | fragments, max_size=8))
-def test_garbage_neither_raises_nor_leaves_the_connection_hanging(garbage: list[bytes]) -> None:
+def test_garbage_neither_raises_nor_leaves_the_connection_hanging(
+    loop_factory: LoopFactory, garbage: list[bytes]
+) -> None:
     failures: list[dict[str, Any]] = []
 
     async def run() -> None:
@@ -750,6 +832,6 @@ def test_garbage_neither_raises_nor_leaves_the_connection_hanging(garbage: list[
         await task
 
     # A reset is as good an end as an answer.
-    with contextlib.suppress(ConnectionError):
-        asyncio.run(run())
+    with contextlib.suppress(ConnectionError), asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(run())
     assert failures == []
