@@ -773,7 +773,7 @@ async def all_of(world: World, pieces: list[bytes]) -> bytes:
         writer.close()
 
 
-@pytest.mark.parametrize("loop_factory", LOOPS)
+@pytest.mark.parametrize("loop_factory", LOOPS, ids=["asyncio", "uvloop"])
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.lists(st.integers(1, len(STREAM_OF_REQUESTS) - 1), max_size=12, unique=True))
 def test_any_split_into_packets_gives_the_same_answers(loop_factory: LoopFactory, cuts: list[int]) -> None:
@@ -800,7 +800,7 @@ fragments = st.sampled_from(
 )
 
 
-@pytest.mark.parametrize("loop_factory", LOOPS)
+@pytest.mark.parametrize("loop_factory", LOOPS, ids=["asyncio", "uvloop"])
 @settings(max_examples=60, deadline=None)
 @given(garbage=st.lists(st.binary(max_size=60) | fragments, max_size=8))
 def test_garbage_neither_raises_nor_leaves_the_connection_hanging(
