@@ -7,6 +7,7 @@ from itertools import pairwise
 from math import inf, isclose, nan
 from random import Random
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -85,6 +86,24 @@ def test_batches_of_any_size_give_the_same_board(batch):
         boards.apply(events[start : start + batch])
         boards.top("fast", 10, NOW_MS)
     assert_same_as_brute_force(boards, events, NOW_MS)
+
+
+def test_a_day_of_traffic_keeps_the_exact_order():
+    dice = np.random.default_rng(5)
+    items = np.minimum(dice.zipf(1.15, 200_000) - 1, 20_000)
+    times_ms = NOW_MS - dice.integers(0, 86_400_000, 200_000)
+    events = [
+        (f"post_{item}", 1.0, at_ms) for item, at_ms in zip(items.tolist(), times_ms.tolist(), strict=True)
+    ]
+    boards = make_boards()
+    for start in range(0, len(events), 4096):
+        boards.apply(events[start : start + 4096])
+    for board, half_life_s in HALF_LIVES_S.items():
+        scores = np.bincount(items, weights=np.exp2((times_ms - NOW_MS) / (half_life_s * 1000)))
+        best = np.argsort(-scores, kind="stable")[:100]
+        found = boards.top(board, 100, NOW_MS)
+        assert [item for item, _ in found] == [f"post_{item}" for item in best]
+        assert np.allclose([score for _, score in found], scores[best], rtol=1e-12)
 
 
 def test_batches_are_the_same_without_numpy(monkeypatch):

@@ -83,6 +83,8 @@ class Heat:
         if len(events) == 1:
             self._apply_one(*events[0])
             return
+        if len(events) >= _BULK_FROM and self._apply_bulk(events):
+            return
         slots: list[int] = []
         times_ms: list[int] = []
         weights: list[float] = []
@@ -105,7 +107,8 @@ class Heat:
             slots.append(slot)
             times_ms.append(at_ms)
             weights.append(weight)
-        self._add(slots, times_ms, weights)
+        for board in self.boards:
+            board.add(slots, times_ms, weights)
         for item_id, weight, at_ms in removals:
             self._take_away(item_id, -weight, at_ms)
         if len(self._slots) > self._max_items:
@@ -156,12 +159,25 @@ class Heat:
         self._slots[item_id] = slot
         return slot
 
-    def _add(self, slots: list[int], times_ms: list[int], weights: list[float]) -> None:
-        if len(slots) >= _BULK_FROM:
-            bulk.add(self.boards, slots, times_ms, weights)
-            return
-        for board in self.boards:
-            board.add(slots, times_ms, weights)
+    def _apply_bulk(self, events: Sequence[tuple[str, float, int]]) -> bool:
+        """Take many events as arrays; False, and nothing done, unless all of them add."""
+        found = bulk.columns(events, LATEST_MS, _BIGGEST_WEIGHT)
+        if found is None:
+            return False
+        ids, weights, times_ms = found
+        known = self._slots
+        try:
+            slots = [known[item_id] for item_id in ids]
+        except KeyError:  # some are new, as is usual only at the start
+            for item_id, at_ms in zip(ids, times_ms.tolist(), strict=True):
+                if item_id not in known:
+                    self._admit(item_id, at_ms)
+            slots = [known[item_id] for item_id in ids]
+        bulk.count(self._counts, self._oldest_ms, slots, times_ms)
+        bulk.add(self.boards, slots, times_ms, weights)
+        if len(self._slots) > self._max_items:
+            self._evict()
+        return True
 
     def _take_away(self, item_id: str, weight: float, at_ms: int) -> None:
         slot = self._slots.get(item_id)
