@@ -59,3 +59,25 @@ def test_what_is_not_an_id_is_told_apart() -> None:
     assert not is_id(made.lower())
     assert not is_id(made[:-1])
     assert not is_id(made[:-1] + "U")  # U is not among Crockford's digits
+
+
+def test_ids_after_a_clock_stepped_back_between_two_processes_are_greater_all_the_same() -> None:
+    clock = ManualClock()
+    last = IdSource(clock).next()
+    clock.step_wall(-3600.0)
+    later = IdSource(clock)
+    later.skip_past(last)
+    first = later.next()
+    assert last < first < later.next()
+
+
+def test_skipping_past_an_old_id_or_none_changes_nothing() -> None:
+    clock = ManualClock()
+    ids = IdSource(clock)
+    ids.skip_past("")
+    ids.skip_past("00000000000000000000000000")
+    assert ids.next() < IdSource(clock_later(clock)).next()
+
+
+def clock_later(clock: ManualClock) -> ManualClock:
+    return ManualClock(clock.wall_ms() + 2)

@@ -184,7 +184,7 @@ def test_a_push_that_cannot_be_rendered_fails_with_its_reason_and_spares_the_res
 
     assert isinstance(found, Kept)
     assert found.pushes == [good]
-    assert (bad.state, bad.reason) == (State.FAILED, "rendering")
+    assert (bad.state, bad.reason) == (State.DEAD, "rendering")
     assert list(rig.inbox.kept()) == [good]
 
 

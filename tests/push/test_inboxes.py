@@ -68,7 +68,7 @@ async def test_a_group_that_cannot_be_written_is_refused_and_leaves_no_trace(tmp
     [first] = pushes_for("ann", "a1")
     await append(inbox, [first])
     intruder = sqlite3.connect(tmp_path / "inbox.db")
-    intruder.execute("CREATE TRIGGER full BEFORE INSERT ON inbox BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+    intruder.execute("CREATE TRIGGER full BEFORE INSERT ON push BEGIN SELECT RAISE(ABORT, 'disk full'); END")
     intruder.commit()
 
     with pytest.raises(StoreUnavailable, match="disk full"):
@@ -98,7 +98,7 @@ async def test_rows_of_settled_pushes_do_not_pile_up(tmp_path: Path) -> None:
     await inbox.close()
 
     rows = sqlite3.connect(tmp_path / "inbox.db")
-    assert rows.execute("SELECT id, offset, is_settled, lost FROM inbox").fetchall() == [("a49", 50, 1, 50)]
+    assert rows.execute("SELECT id, offset, state = 2, lost FROM push").fetchall() == [("a49", 50, 1, 50)]
     rows.close()
 
 
@@ -115,7 +115,7 @@ async def test_a_newest_push_lost_while_a_newer_one_is_on_its_way_to_the_disk_st
     await inbox.close()
 
     rows = sqlite3.connect(tmp_path / "inbox.db")
-    assert rows.execute("SELECT id, offset, is_settled, lost FROM inbox").fetchall() == [("a2", 2, 0, 1)]
+    assert rows.execute("SELECT id, offset, state = 2, lost FROM push").fetchall() == [("a2", 2, 0, 1)]
     rows.close()
 
 

@@ -16,7 +16,8 @@ from heartcast.core.errors import (
     StoreUnavailable,
     Unavailable,
 )
-from heartcast.push.gates import Verdict, expired
+from heartcast.push.gates import Verdict
+from heartcast.push.gates.life import expired
 from heartcast.push.model import Push, State
 from heartcast.testing.pushes import PushRig
 
@@ -176,7 +177,7 @@ def test_what_waited_too_long_in_its_shard_expires(rig: PushRig) -> None:
 
 
 def test_the_ttl_gate_holds_back_only_what_is_older() -> None:
-    gate = expired(1_000)
+    gate = expired(1_000).ask
     push = PushRig().push()
     assert gate(push, push.accepted_ms + 1_000) is None
     assert gate(push, push.accepted_ms + 1_001) == Verdict(State.EXPIRED, "ttl")
@@ -224,7 +225,7 @@ def test_a_poisoned_push_fails_alone_and_the_rest_goes_on() -> None:
     elsewhere = rig.push("bob")
     rig.turns.advance(2.0)
 
-    assert (poison.state, poison.reason) == (State.FAILED, "worker_crashed")
+    assert (poison.state, poison.reason) == (State.DEAD, "worker_crashed")
     assert mailbox(rig, "ann") == [before, after]
     assert elsewhere.state is State.SENT
     shard = rig.service.pool.shards[rig.service.shard_of(poison)]
@@ -246,7 +247,7 @@ def test_a_worker_that_keeps_failing_rests_longer_each_time_and_works_again_afte
     assert rest[-1] >= 5 * rest[0]
 
     rig.turns.advance(10.0)
-    assert rig.ends() == {State.FAILED: 6}
+    assert rig.ends() == {State.DEAD: 6}
     healthy = rig.push()
     rig.turns.advance(6.0)
     assert healthy.state is State.SENT
@@ -385,7 +386,7 @@ def test_every_accepted_push_waits_in_one_place_or_ended_once_and_order_holds(sc
 
 def check_conservation(rig: PushRig, accepted: list[Push]) -> None:
     ledger = rig.service.ledger
-    live = [push for push in accepted if push.id in ledger.live]
+    live = [push for push in accepted if ledger.living(push.id)]
     ended = [push for push in accepted if push.id in ledger._ended]
     assert len(live) + len(ended) == len(accepted) == ledger.accepted
     assert Counter(push.state for push in ended) == Counter(rig.ends())

@@ -51,6 +51,20 @@ class IdSource:
             self._stem = self._prefix + _render(low >> 10, 30)
         return self._stem + _PAIRS[last]
 
+    def skip_past(self, id: str) -> None:  # noqa: A002 - it is one
+        """Make only greater ids than this one, which an earlier process may have made.
+
+        Without it a clock that stepped back between two processes would put what the
+        second accepts in front of what the first had accepted.
+        """
+        if is_id(id):
+            ms = 0
+            for char in id[:10]:
+                ms = ms << 5 | _DIGITS.index(char)
+            self._ms = max(self._ms, ms)
+            # As if this millisecond's numbers were used up.
+            self._low = _LOW_MASK
+
     def _begin(self, ms: int) -> None:
         # All but the last two characters stay as they are while ids are counted up, the first
         # eight (1,024 ms) longer still: each is rendered when it changes.

@@ -28,6 +28,8 @@ CATCH_UP_SLICE = 100
 """Pushes per slice while a user catches up, and per round of redelivery."""
 CATCH_UP_PAUSE_S = 0.05
 Report = Callable[[str, BaseException], None]
+Die = Callable[[Push, str, str, int], None]
+"""``die(push, reason, detail, now_ms)``: it cannot be delivered; it ends as a dead letter."""
 
 
 class Follow:
@@ -60,6 +62,7 @@ class Delivery:
         route: RealtimeRoute,
         wheel: TimingWheel,
         report: Report,
+        die: Die,
     ) -> None:
         self._options = options
         self._clock = clock
@@ -68,6 +71,7 @@ class Delivery:
         self._route = route
         self._wheel = wheel
         self._report = report
+        self._die = die
         self._follows: dict[str, Follow] = {}
         self.redelivered = 0
         """Pushes sent again."""
@@ -99,8 +103,8 @@ class Delivery:
         Returns:
             How many were settled by this call.
         """
-        live = self._ledger.live
-        found = (live.get(push_id) for push_id in push_ids)
+        living = self._ledger.living
+        found = (living(push_id) for push_id in push_ids)
         settled = [
             push
             for push in found
@@ -194,7 +198,8 @@ class Delivery:
 
     def _fail(self, push: Push, error: RenderingFailed, now_ms: int) -> None:
         self._report(f"push {push.id} could not be rendered", error)
-        self.lost([push], State.FAILED, "rendering", now_ms)
+        self._die(push, "rendering", str(error), now_ms)
+        self._inbox.settle([push], is_lost=True, now_ms=now_ms)
 
     def _follow(self, user: str, sent: int) -> Follow:
         follow = self._follows.get(user)

@@ -1,15 +1,19 @@
 """The account of every push: where it is, and how it ended.
 
-Each accepted push is in exactly one of two places: among those that *live* (queued, or
-in an inbox) or among those that have *ended*, whose records are kept for a while so that
-``GET /api/v1/pushes/{id}`` can say why. ``end`` is the only way from one to the other,
-and it works once.
+Each accepted push is in exactly one of three places: among those that *live* (queued,
+deferred, or in an inbox), among those that have *ended*, whose records are kept for a while
+so that ``GET /api/v1/pushes/{id}`` can say why, or *far*: due so late that only the journal
+has it. ``end`` is the only way to an end, and it works once.
+
+Those that live are kept in two maps. ``live`` has those with the server's own ttl, oldest
+first, so that what is overdue is found at its front; ``timed`` has those with a time of
+their own, which the shards' wheels look after.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from heartcast.core.errors import NotFound, Overloaded
 from heartcast.push.model import Push, State
@@ -29,6 +33,8 @@ class Ledger:
         "ended",
         "kept_bytes",
         "live",
+        "on_end",
+        "timed",
     )
 
     def __init__(self, options: PushOptions) -> None:
@@ -40,7 +46,11 @@ class Ledger:
         # all those dropped before.
         self._ended: OrderedDict[str, Push] = OrderedDict()
         self.live: dict[str, Push] = {}
-        """Queued and sent pushes, oldest first."""
+        """Living pushes without times of their own, oldest first."""
+        self.timed: dict[str, Push] = {}
+        """Living pushes that are or were deferred, or have a ttl of their own."""
+        self.on_end: Callable[[Push], None] | None = None
+        """Told of each push with extras that ended."""
         self.kept_bytes = 0
         """Payload bytes of the live ones."""
         self.accepted = 0
@@ -55,17 +65,52 @@ class Ledger:
             Overloaded: as many pushes, or bytes of them, are kept as may be.
         """
         kept_bytes = self.kept_bytes + len(push.payload)
-        if len(self.live) >= self._max_live or kept_bytes > self._max_bytes:
+        if len(self.live) + len(self.timed) >= self._max_live or kept_bytes > self._max_bytes:
             raise Overloaded("too many pushes wait for their users", retry_after_s=5, code="pushes_full")
-        self.live[push.id] = push
+        extra = push.extra
+        if extra is None or not (extra.due_ms or extra.ttl_ms):
+            self.live[push.id] = push
+        else:
+            self.timed[push.id] = push
         self.kept_bytes = kept_bytes
         self.accepted += 1
 
     def restore(self, push: Push) -> None:
         """Begin the account of a push that was accepted by an earlier process: no bound applies."""
-        self.live[push.id] = push
-        self.kept_bytes += len(push.payload)
+        self.bring_back(push)
         self.accepted += 1
+
+    def bring_back(self, push: Push) -> None:
+        """A push that was far is near again."""
+        (self.timed if push.extra else self.live)[push.id] = push
+        self.kept_bytes += len(push.payload)
+
+    def withdraw(self, push: Push) -> None:
+        """The push that was just opened could not be kept: it was never accepted."""
+        self.leave(push)
+        self.accepted -= 1
+
+    def leave(self, push: Push) -> None:
+        """The journal alone keeps this push from now on."""
+        if self._pop(push.id) is not None:
+            self.kept_bytes -= len(push.payload)
+
+    def set_time(self, push: Push) -> None:
+        """The push has a time of its own now."""
+        if self.live.pop(push.id, None) is not None:
+            self.timed[push.id] = push
+
+    def resize(self, push: Push, payload: bytes) -> None:
+        """A living push has another payload now."""
+        self.kept_bytes += len(payload) - len(push.payload)
+        push.payload, push.data = payload, None
+
+    def living(self, push_id: str) -> Push | None:
+        """The push with this id if it has not ended and is not far."""
+        return self.live.get(push_id) or self.timed.get(push_id)
+
+    def _pop(self, push_id: str) -> Push | None:
+        return self.live.pop(push_id, None) or self.timed.pop(push_id, None)
 
     def end(self, push: Push, state: State, reason: str, now_ms: int) -> bool:
         """Close the account.
@@ -73,7 +118,7 @@ class Ledger:
         Returns:
             False when it had ended before: then nothing changed.
         """
-        if self.live.pop(push.id, None) is None:
+        if self.live.pop(push.id, None) is None and self.timed.pop(push.id, None) is None:
             return False
         self.kept_bytes -= len(push.payload)
         push.state, push.reason, push.changed_ms = state, reason, now_ms
@@ -82,7 +127,26 @@ class Ledger:
         self._ended[push.id] = push
         if len(self._ended) > self._max_ended:
             self._ended.popitem(last=False)
+        if push.extra is not None and self.on_end is not None:
+            self.on_end(push)
         return True
+
+    def ended_one(self, push_id: str) -> Push | None:
+        """The record of an ended push; None: it lives, is far, or is no longer known."""
+        return self._ended.get(push_id)
+
+    def of_user(self, user: str) -> list[Push]:
+        """Every push of this user that is here, oldest first. Looks at all of them."""
+        places = (self._ended, self.live, self.timed)
+        found = [push for place in places for push in place.values() if push.user == user]
+        return sorted(found, key=lambda push: push.id)
+
+    def erase(self, user: str) -> int:
+        """Forget the records of this user's ended pushes; returns how many."""
+        ids = [push.id for push in self._ended.values() if push.user == user]
+        for push_id in ids:
+            del self._ended[push_id]
+        return len(ids)
 
     def find(self, push_id: str) -> Push:
         """The push with this id.
@@ -90,7 +154,7 @@ class Ledger:
         Raises:
             NotFound: there never was one, or its record is no longer kept.
         """
-        push = self.live.get(push_id) or self._ended.get(push_id)
+        push = self.living(push_id) or self._ended.get(push_id)
         if push is None:
             raise NotFound("no push has this id, or its record is no longer kept", code="push_forgotten")
         return push
@@ -98,7 +162,7 @@ class Ledger:
     def overdue(self, ttl_ms: int, now_ms: int, limit: int) -> Iterable[Push]:
         """Pushes in inboxes that have waited longer than ``ttl_ms``, at most ``limit``.
 
-        What is still queued is left to its gate.
+        What is still queued is left to its gate, what has a time of its own to its wheel.
         """
         found: list[Push] = []
         for push in self.live.values():

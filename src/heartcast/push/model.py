@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import NamedTuple
 
 import msgspec
 
@@ -10,12 +11,16 @@ from heartcast.push.templates import Template
 
 
 class State(Enum):
-    """Where a push is. The last five are terminal: a push enters exactly one of them, once."""
+    """Where a push is. The last six are terminal: a push enters exactly one of them, once."""
 
     QUEUED = "queued"
     """Accepted; waits in its shard."""
+    DEFERRED = "deferred"
+    """Accepted; waits for a time: the one its sender named, or the end of quiet hours."""
+    SENDING = "sending"
+    """Through the gates and on its way into the inbox: it can no longer be called back."""
     SENT = "sent"
-    """In the user's inbox and on its way; not acknowledged yet."""
+    """In the user's inbox; not acknowledged yet."""
     DELIVERED = "delivered"
     """A client of the user acknowledged it."""
     SUPPRESSED = "suppressed"
@@ -25,11 +30,69 @@ class State(Enum):
     CANCELLED = "cancelled"
     """The sender took it back before it left."""
     FAILED = "failed"
-    """It could not be rendered or delivered; the reason says why."""
+    """It could not be rendered or delivered, and there was no room for its dead letter."""
+    DEAD = "dead"
+    """It could not be rendered or delivered; it is a dead letter that can be sent again."""
 
     @property
     def is_terminal(self) -> bool:
-        return self not in (State.QUEUED, State.SENT)
+        return self not in _LIVING
+
+
+_LIVING = frozenset((State.QUEUED, State.DEFERRED, State.SENDING, State.SENT))
+
+
+class Priority(Enum):
+    """Which pushes of a shard go first. The order of one user's pushes never changes."""
+
+    CRITICAL = "critical"
+    """Passes caps and quiet hours, and goes before all others."""
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
+RANKS = {Priority.LOW: 0, Priority.NORMAL: 1, Priority.HIGH: 2, Priority.CRITICAL: 3}
+
+
+class Round(NamedTuple):
+    """One pass through the gates that did not let the push through, in compact form."""
+
+    at_ms: int
+    gate: str
+    """Which gate spoke; those before it let the push pass."""
+    verdict: str
+    """``suppressed``, ``expired``, ``deferred`` …"""
+    reason: str
+    until_ms: int = 0
+    """When deferred: until when."""
+    other: str = ""
+    """Id of the push that this one is a duplicate of, or was merged into; else ""."""
+
+
+# gc=False and no cycles: as for Push. Only pushes that ask for something special have one.
+class Extra(msgspec.Struct, gc=False, eq=False, omit_defaults=True, kw_only=True):
+    """What a sender may ask for beside user, template and payload; stored as JSON."""
+
+    due_ms: int = 0
+    """Wall time before which it must not leave; 0: at once."""
+    ttl_ms: int = 0
+    """How long it may wait, counted from acceptance or, if later, from the time asked for; 0:
+    the server's own."""
+    priority: Priority = Priority.NORMAL
+    category: str = ""
+    dedupe_key: str = ""
+    dedupe_ms: int = 0
+    collapse_key: str = ""
+    retry_of: str = ""
+    """Id of the dead letter that this is another try of."""
+    sends_at_ms: int = 0
+    """The time that the sender asked for; ``due_ms`` may be later, because of quiet hours."""
+    rounds: list[Round] = []
+    """What gates said so far, oldest first."""
+
+
+_PLAIN = Extra()
 
 
 # gc=False: two million of these may wait, and a full collection must not visit them.
@@ -45,7 +108,7 @@ class Push(msgspec.Struct, gc=False, eq=False):
     template: Template
     """The version that was active at acceptance."""
     payload: bytes
-    """What the sender gave, as compact JSON; empty once the push was rendered or has ended."""
+    """What the sender gave, as compact JSON; empty once the push has ended."""
     accepted_ms: int
     """Wall time of acceptance."""
     changed_ms: int
@@ -61,8 +124,34 @@ class Push(msgspec.Struct, gc=False, eq=False):
     """Wall time of the last attempt; 0 before the first."""
     data: bytes | None = None
     """What clients get, once rendered."""
+    gated_ms: int = 0
+    """Wall time at which all gates let it pass; 0 before."""
+    extra: Extra | None = None
+    """What its sender asked for beyond the plain; None: nothing."""
 
     @property
     def user_id(self) -> int | str:
         """The user in the type that the sender used."""
         return int(self.user) if self.is_numeric else self.user
+
+    @property
+    def asked(self) -> Extra:
+        """Its extras, or those of a plain push; not to be changed."""
+        return self.extra or _PLAIN
+
+    @property
+    def due_ms(self) -> int:
+        """Wall time before which it must not leave; 0: at once."""
+        return self.extra.due_ms if self.extra else 0
+
+    def made_special(self) -> Extra:
+        """Its own extras, to be changed."""
+        if self.extra is None:
+            self.extra = Extra()
+        return self.extra
+
+    def expires_ms(self, ttl_ms: int) -> int:
+        """Wall time after which nobody wants it, where the server's own ttl is ``ttl_ms``."""
+        if self.extra is None:
+            return self.accepted_ms + ttl_ms
+        return max(self.accepted_ms, self.extra.sends_at_ms) + (self.extra.ttl_ms or ttl_ms)

@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
+
+from heartcast.resilience.limits import dual_limiter
+
+
+class CapOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How many pushes one user gets: a hard cap, and a rate inside of it."""
+
+    cap: str
+    """An exact sliding window, like ``3/day log``."""
+
+    smooth: str
+    """A token bucket, like ``20/min``: what may come in a burst."""
+
+    mode: Literal["suppress", "defer"] = "suppress"
+    """What happens to one too many: it ends, or it waits until it is admitted."""
+
+    def __post_init__(self) -> None:
+        dual_limiter(self.cap, self.smooth)
 
 
 class PushOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,6 +76,33 @@ class PushOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     redeliver_at_most_s: float = 300.0
     """Longest pause between two redeliveries, in seconds."""
 
+    cap: CapOptions | None = None
+    """Cap on everything that a user gets; null: none, as only the operator knows how much is
+    too much. Critical pushes are not counted."""
+
+    category_caps: dict[str, CapOptions] = {}
+    """Caps by category, beside the one above; both must admit."""
+
+    quiet_jitter_s: float = 300.0
+    """Pushes deferred by quiet hours leave within so many seconds after their end, each
+    user's at one moment, so that seven o'clock is no stampede."""
+
+    near_s: float = 900.0
+    """Deferred pushes that are due within so many seconds are kept in memory; later ones in
+    the journal only."""
+
+    max_far: int = 10_000_000
+    """Deferred pushes that are kept in the journal only; beyond it new ones get 503."""
+
+    max_dead: int = 10_000
+    """Dead letters kept; one more, and the oldest ends for good."""
+
+    keep_keys_s: float = 24 * 3600.0
+    """How long an Idempotency-Key is remembered, in seconds: longer than clients retry."""
+
+    max_keys: int = 200_000
+    """Idempotency-Keys remembered; one more, and the oldest is forgotten."""
+
     max_ended: int = 200_000
     """Ended pushes whose record is kept for ``GET /api/v1/pushes/{id}``."""
 
@@ -67,8 +114,11 @@ class PushOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}: must be > 0, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if name != "quiet_jitter_s" and isinstance(value, int | float) and value <= 0:
+                raise ValueError(f"{name}: must be > 0, got {value}")
+        if self.quiet_jitter_s < 0:
+            raise ValueError(f"quiet_jitter_s: must be >= 0, got {self.quiet_jitter_s}")
         if self.workers > self.shards:
             raise ValueError(f"workers: must be at most shards ({self.shards}), got {self.workers}")
         if self.redeliver_at_most_s < self.redeliver_after_s:

@@ -1,12 +1,12 @@
 """The push domain as the rest of the program sees it.
 
-``accept`` is the hot path: it checks, gives an id, picks the shard and appends, without
-a task and without waiting. From there a worker takes the push through the gates into
-the user's inbox, and delivery takes it to the user. A push lives until it is delivered,
-suppressed, expired, cancelled or failed; it reaches exactly one of those once.
+``intake`` takes a push: it checks, gives an id, picks the shard and appends, without a
+task and, in memory, without waiting. From there a worker takes the push through the gates
+into the user's inbox, and delivery takes it to the user. A push lives until it is delivered,
+suppressed, expired, cancelled or dead; it reaches exactly one of those once.
 
-What is queued in shards is in memory only in this version: ``docs/explanation/push-guarantees.md``
-says what survives what.
+This module joins the parts and keeps the way from the shard into the inbox.
+``docs/explanation/push-guarantees.md`` says what survives what.
 """
 
 from __future__ import annotations
@@ -17,26 +17,46 @@ from typing import Any, NamedTuple
 import msgspec
 
 from heartcast.core.clock import Clock
-from heartcast.core.errors import BodyTooLarge, Overloaded, StoreUnavailable, Unavailable
+from heartcast.core.errors import StoreUnavailable
 from heartcast.core.hashing import shard_of
 from heartcast.core.ids import IdSource
-from heartcast.core.names import user_text
 from heartcast.core.wheel import TimingWheel
+from heartcast.push.dead import KIND as DEAD
+from heartcast.push.dead import DeadLetters
 from heartcast.push.delivery import Delivery, Report
-from heartcast.push.gates import Gate, expired
+from heartcast.push.gates import Chain, Gate, Verdict
+from heartcast.push.gates.cap import KIND as CAPS
+from heartcast.push.gates.cap import Caps
+from heartcast.push.gates.life import cancelled, experiment, expired
+from heartcast.push.gates.preference import preference, quiet_hours
+from heartcast.push.gates.repeats import KIND as KEYS
+from heartcast.push.gates.repeats import Collapses, Duplicates
 from heartcast.push.inbox import Inbox
+from heartcast.push.intake import Intake
+from heartcast.push.journal import Change, Journal, Note
+from heartcast.push.journal.memory import MemoryJournal
 from heartcast.push.ledger import Ledger
-from heartcast.push.model import Push, State
+from heartcast.push.model import Push, Round, State
+from heartcast.push.once import KIND as ONCE
+from heartcast.push.once import Once
 from heartcast.push.options import PushOptions
+from heartcast.push.preferences import KIND as PREFERENCES
+from heartcast.push.preferences import PreferenceBook
+from heartcast.push.recall import Recall
+from heartcast.push.receipts import Receipts
 from heartcast.push.routes.realtime import Deliver, IsWatched, RealtimeRoute
 from heartcast.push.templates import Templates
+from heartcast.push.waiting import Waiting
 from heartcast.push.workers import Finish, Loop, WorkerPool
 
 SWEEP_S = 1.0
+TICK_S = 0.1
+FORGET_EVERY = 60
+"""Sweeps between two rounds of forgetting notes that ran out."""
 SWEEP_PUSHES = 5_000
 """Most pushes that expire in one sweep, so that it takes milliseconds."""
-
-_encode = msgspec.json.Encoder().encode
+MAX_ROUNDS = 20
+"""Verdicts kept of one push; of more, the oldest go."""
 
 
 class Acknowledgement(msgspec.Struct, frozen=True):
@@ -66,11 +86,13 @@ class PushService:
     """Accepts pushes and sees each of them to its end.
 
     Args:
+        journal: None: in memory.
         deliver: ``deliver(channel, data, offset, tags)`` hands a publication to current
             subscribers and returns how many sessions it reached.
         is_watched: Whether a channel has subscribers.
         wheel: The program's one timing wheel; its owner advances it.
         report: Told of failures that end or delay a push, for the log.
+        gates: Asked after the service's own.
     """
 
     def __init__(
@@ -86,111 +108,133 @@ class PushService:
         deliver: Deliver,
         is_watched: IsWatched,
         report: Report,
+        journal: Journal | None = None,
         gates: tuple[Gate, ...] = (),
     ) -> None:
+        now_ms = clock.wall_ms()
         self.options = options
         self.templates = templates
-        self.ledger = Ledger(options)
         self.inbox = inbox
+        self.journal: Journal = journal or MemoryJournal()
+        self.ledger = Ledger(options)
+        self.ledger.on_end = self._ended
         self.pool = WorkerPool(options, clock, loop, work=self._work, poisoned=self._poisoned, report=report)
-        route = RealtimeRoute(deliver, is_watched)
+        self.dead = DeadLetters(self.journal, options.max_dead)
+        self.once = Once(options.max_keys, round(options.keep_keys_s * 1000))
+        self.preferences = PreferenceBook()
+        self.receipts = Receipts()
+        self.wall_ms = clock.wall_ms
         self.delivery = Delivery(
-            options, clock, inbox=inbox, ledger=self.ledger, route=route, wheel=wheel, report=report
-        )
+            options, clock, inbox=inbox, ledger=self.ledger,
+            route=RealtimeRoute(deliver, is_watched), wheel=wheel, report=report, die=self._die,
+        )  # fmt: skip
+        self.waiting = Waiting(
+            options, journal=self.journal, ledger=self.ledger, release=self._release,
+            expire=self._expire, report=report, now_ms=now_ms,
+        )  # fmt: skip
+        self._caps = Caps(options.cap, options.category_caps, self._note)
+        self._duplicates = Duplicates(self._note)
+        self._collapses = Collapses(self._replace)
+        self.chain = Chain([*self._own_gates(), *gates])
+        self.intake = Intake(
+            options, clock=clock, ids=ids, templates=templates, journal=self.journal, ledger=self.ledger,
+            pool=self.pool, waiting=self.waiting, duplicates=self._duplicates, collapses=self._collapses,
+        )  # fmt: skip
+        self.accept = self.intake.accept
+        self.recall = Recall(
+            clock=clock, intake=self.intake, inbox=inbox, journal=self.journal,
+            ledger=self.ledger, waiting=self.waiting,
+        )  # fmt: skip
         self._clock = clock
-        self._ids = ids
         self._loop = loop
         self._report = report
         self._ttl_ms = round(options.ttl_s * 1000)
-        self._gates = (expired(self._ttl_ms), *gates)
         self._sweeping: Any = None
-        self._is_stopping = False
+        self._ticking: Any = None
+        self._sweeps = 0
         self.bad_sends = 0
         """Messages of clients that were no acknowledgement."""
-        self.refused = 0
+        self.held: dict[tuple[str, str], int] = {}
+        """Verdicts that did not let a push pass, by gate and reason."""
+
+    def _own_gates(self) -> list[Gate]:
+        wishes_of = self.preferences.find
+        cap = self._caps.gate()
+        return [
+            expired(round(self.options.ttl_s * 1000)),
+            cancelled(),
+            preference(wishes_of),
+            self._duplicates.gate(),
+            experiment(),
+            *((cap,) if cap else ()),
+            quiet_hours(wishes_of, round(self.options.quiet_jitter_s * 1000)),
+            self._collapses.gate(),
+        ]
+
+    @property
+    def refused(self) -> int:
         """Pushes answered with 503."""
-
-    # ── accepting ────────────────────────────────────────────────────────────
-
-    def accept(self, user_id: int | str, template_name: str, payload: dict[str, Any]) -> tuple[Push, int]:
-        """Take a push, or say why not.
-
-        Returns:
-            The queued push and its shard.
-
-        Raises:
-            InvalidInput: the user may not be an id, or the payload does not fit the template.
-            NotFound: there is no such template.
-            BodyTooLarge: the payload is larger than the bound.
-            Overloaded: the shard, or everything, is full. Nothing was taken.
-        """
-        user = user_text(user_id)
-        template = self.templates.find(template_name)
-        template.check(payload)
-        data = _encode(payload)
-        options = self.options
-        if len(data) > options.max_payload_bytes:
-            raise BodyTooLarge(
-                f"must be at most {options.max_payload_bytes} bytes as JSON",
-                pointer="/payload",
-                code="payload_too_large",
-            )
-        if is_numeric := isinstance(user_id, int):
-            index = user_id % options.shards
-        else:
-            index = shard_of(user, options.shards)
-        shard = self.pool.shards[index]
-        if len(shard.pending) + shard.left >= options.max_queued_per_shard or self._is_stopping:
-            raise self._full()
-        now_ms = self._clock.wall_ms()
-        push = Push(self._ids.next(), user, is_numeric, template, data, now_ms, now_ms)
-        try:
-            self.ledger.open(push)
-        except Overloaded:
-            self.refused += 1
-            raise
-        shard.pending.append(push)
-        if not shard.is_listed:
-            self.pool.wake(shard)
-        return push, index
+        return self.intake.refused
 
     def shard_of(self, push: Push) -> int:
         """The shard that this push belongs to."""
         return shard_of(push.user, self.options.shards)
 
-    def _full(self) -> Unavailable:
-        self.refused += 1
-        if self._is_stopping:
-            return Unavailable("this server is stopping", code="stopping")
-        return Overloaded("the shard of this user is full", retry_after_s=1, code="shard_full")
-
     # ── working off ──────────────────────────────────────────────────────────
 
     def _work(self, batch: list[Push], finish: Finish) -> None:
         now_ms = self._clock.wall_ms()
-        leaving = [push for push in batch if push.state is State.QUEUED and self._passes(push, now_ms)]
-        if leaving:
-            self.inbox.append(leaving, now_ms, partial(self._stored, leaving, finish))
-        else:
-            finish(0)
+        leaving: list[Push] = []
+        ask = self.chain.ask
+        try:
+            for push in batch:
+                if push.state is not State.QUEUED:
+                    continue
+                # One that the inbox refused has passed, and was counted, already.
+                if not push.gated_ms:
+                    if (spoken := ask(push, now_ms)) is not None:
+                        self._held(push, *spoken, now_ms)
+                        continue
+                    push.gated_ms = now_ms
+                push.state = State.SENDING
+                leaving.append(push)
+            if leaving:
+                self.inbox.append(leaving, now_ms, partial(self._stored, leaving, finish))
+            else:
+                finish(0)
+        except Exception:
+            for push in leaving:
+                if push.state is State.SENDING:
+                    push.state = State.QUEUED
+            raise
 
-    def _passes(self, push: Push, now_ms: int) -> bool:
-        for gate in self._gates:
-            verdict = gate(push, now_ms)
-            if verdict is not None:
-                self.ledger.end(push, verdict.state, verdict.reason, now_ms)
-                return False
-        return True
+    def _held(self, push: Push, gate: str, verdict: Verdict, now_ms: int) -> None:
+        key = (gate, verdict.reason)
+        self.held[key] = self.held.get(key, 0) + 1
+        rounds = push.made_special().rounds
+        rounds.append(
+            Round(now_ms, gate, verdict.state.value, verdict.reason, verdict.until_ms, verdict.other)
+        )
+        del rounds[:-MAX_ROUNDS]
+        if verdict.state is State.DEFERRED:
+            self.waiting.defer(push, verdict.until_ms, now_ms)
+        else:
+            self.ledger.end(push, verdict.state, verdict.reason, now_ms)
+            self.journal.write(Change(ended=(push,)), None)
 
     def _stored(self, pushes: list[Push], finish: Finish, result: list[Push] | StoreUnavailable) -> None:
         if isinstance(result, StoreUnavailable):
             self._report("the inbox could not take pushes; they stay queued", result)
+            for push in pushes:
+                push.state = State.QUEUED
             finish(None)
             return
         now_ms = self._clock.wall_ms()
         for push in pushes:
             push.state = State.SENT
             push.changed_ms = now_ms
+            if push.extra is not None and (push.extra.ttl_ms or push.extra.due_ms):
+                self.waiting.watch_ttl(push)
         for push in result:
             self.ledger.end(push, State.EXPIRED, "inbox_full", now_ms)
         finish(self._deliver(pushes, now_ms))
@@ -204,10 +248,43 @@ class PushService:
                 failed += 1
         return failed
 
-    def _poisoned(self, push: Push) -> None:
+    def _poisoned(self, push: Push, error: Exception) -> None:
         # One that reached the inbox is safe there, whatever failed afterwards.
         if push.state is State.QUEUED:
-            self.ledger.end(push, State.FAILED, "worker_crashed", self._clock.wall_ms())
+            now_ms = self._clock.wall_ms()
+            self._die(push, "worker_crashed", repr(error), now_ms)
+            self.journal.write(Change(ended=(push,)), None)
+
+    # ── what other parts report ──────────────────────────────────────────────
+
+    def _die(self, push: Push, reason: str, detail: str, now_ms: int) -> None:
+        if self.ledger.living(push.id) is push:
+            # First the letter: a crash in between leaves both, and the push dies again.
+            is_kept = self.dead.add(push, reason, detail, now_ms)
+            self.ledger.end(push, State.DEAD if is_kept else State.FAILED, reason, now_ms)
+
+    def _release(self, push: Push) -> None:
+        self.recall.release(push)
+
+    def _expire(self, push: Push, now_ms: int) -> None:
+        self.delivery.lost([push], State.EXPIRED, "ttl", now_ms)
+
+    def _replace(self, older: Push, newer: Push, now_ms: int) -> None:
+        older.made_special().rounds.append(
+            Round(now_ms, "merge", State.SUPPRESSED.value, "collapsed", 0, newer.id)
+        )
+        if self.ledger.end(older, State.SUPPRESSED, "collapsed", now_ms):
+            # Its user misses nothing: the newer one stands for it.
+            self.inbox.settle([older], is_lost=False, now_ms=now_ms)
+
+    def _ended(self, push: Push) -> None:
+        if push.asked.dedupe_key:
+            self._duplicates.ended(push)
+        if push.asked.collapse_key:
+            self._collapses.ended(push)
+
+    def _note(self, note: Note) -> None:
+        self.journal.write(Change(notes=(note,)), None)
 
     # ── what comes back ──────────────────────────────────────────────────────
 
@@ -222,7 +299,7 @@ class PushService:
             self.delivery.acknowledge(user, ids, self._clock.wall_ms())
 
     def find(self, push_id: str) -> Push:
-        """The push with this id.
+        """The push with this id, unless it is far: ``recall.find`` finds those too.
 
         Raises:
             NotFound: unknown, or no longer kept (code ``push_forgotten``).
@@ -254,11 +331,38 @@ class PushService:
     # ── life ─────────────────────────────────────────────────────────────────
 
     def start(self) -> None:
-        """Take up what the inbox kept, and begin to work."""
+        """Take up what inbox and journal kept, and begin to work."""
+        self._restore_notes()
         for push in self.inbox.kept():
             self.ledger.restore(push)
+            if push.extra is not None:
+                self._restore_sent(push)
+        replay = self.journal.replay(self.waiting.horizon_ms)
+        self.waiting.far = replay.far
+        for push in replay.pushes:
+            self.intake.restore(push)
         self.pool.start()
         self._sweeping = self._loop.call_later(SWEEP_S, self._sweep)
+        self._ticking = self._loop.call_later(TICK_S, self._tick)
+
+    def _restore_notes(self) -> None:
+        now_ms = self._clock.wall_ms()
+        self._caps.restore(self.journal.notes(CAPS, now_ms))
+        self._duplicates.restore(self.journal.notes(KEYS, now_ms))
+        self.dead.restore(self.journal.notes(DEAD, now_ms))
+        self.once.restore(self.journal.notes(ONCE, now_ms))
+        self.preferences.restore(self.journal.notes(PREFERENCES, now_ms))
+
+    def _restore_sent(self, push: Push) -> None:
+        self.waiting.watch_ttl(push)
+        if push.asked.collapse_key:
+            self._collapses.add(push)
+
+    def _tick(self) -> None:
+        self._ticking = self._loop.call_later(TICK_S, self._tick)
+        now_ms = self._clock.wall_ms()
+        self.waiting.advance(now_ms)
+        self.waiting.fetch(now_ms)
 
     def _sweep(self) -> None:
         self._sweeping = self._loop.call_later(SWEEP_S, self._sweep)
@@ -267,20 +371,27 @@ class PushService:
         self.delivery.lost(overdue, State.EXPIRED, "ttl", now_ms)
         self.ledger.forget(now_ms)
         self.inbox.forget(now_ms)
+        self._sweeps += 1
+        if self._sweeps % FORGET_EVERY == 0:
+            self._duplicates.forget(now_ms)
+            self.once.forget(now_ms)
+            self.journal.forget(now_ms)
 
     def refuse(self) -> None:
         """Accept nothing more: first step of a stop."""
-        self._is_stopping = True
+        self.intake.is_stopping = True
 
     async def stop(self) -> None:
-        """Stop working and close the inbox, which writes what it holds.
+        """Stop working and close inbox and journal, which write what they hold.
 
         Call ``refuse`` first and wait, for as long as you like, until ``queued`` is 0: what is
-        still queued now is lost with the process.
+        still queued then is lost with the process, unless the journal is durable.
         """
         self.refuse()
         self.pool.stop()
-        if self._sweeping is not None:
-            self._sweeping.cancel()
-            self._sweeping = None
+        for timer in (self._sweeping, self._ticking):
+            if timer is not None:
+                timer.cancel()
+        self._sweeping = self._ticking = None
         await self.inbox.close()
+        await self.journal.close()

@@ -34,7 +34,7 @@ RETRY_S = 0.25
 Finish = Callable[[int | None], None]
 """``finish(failed)``: the batch has left, so many of it as failed; None: it has not left, try again."""
 Work = Callable[[list[Push], Finish], None]
-Poisoned = Callable[[Push], None]
+Poisoned = Callable[[Push, Exception], None]
 Report = Callable[[str, BaseException], None]
 
 
@@ -151,9 +151,10 @@ class WorkerPool:
     def _slice(self, worker: Worker, now_s: float) -> None:
         left = self._options.slice_pushes
         ready = worker.ready
+        now_ms = self._clock.wall_ms()
         while left > 0 and ready:
             shard = ready.popleft()
-            if shard.out or now_s < shard.retry_at_s or not (batch := shard.take(left)):
+            if shard.out or now_s < shard.retry_at_s or not (batch := shard.take(left, now_ms)):
                 shard.is_listed = False
                 continue
             left -= len(batch)
@@ -183,7 +184,7 @@ class WorkerPool:
         if shard.out and len(batch) > 1:
             shard.put_back()
         elif shard.out:
-            self._poisoned(batch[0])
+            self._poisoned(batch[0], error)
             shard.finish(1, now_s)
         self._relist(worker, shard)
 

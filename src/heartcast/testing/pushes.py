@@ -8,10 +8,11 @@ from typing import Any
 
 from heartcast.core.ids import IdSource
 from heartcast.core.wheel import TimingWheel
-from heartcast.push.gates import Gate
+from heartcast.push.gates import Ask, Gate
 from heartcast.push.inbox import Appended, Kept, Mark, Missing
 from heartcast.push.inbox.memory import MemoryInbox
-from heartcast.push.model import Push, State
+from heartcast.push.journal import Journal
+from heartcast.push.model import Extra, Push, State
 from heartcast.push.options import PushOptions
 from heartcast.push.service import PushService
 from heartcast.push.templates import load
@@ -48,10 +49,11 @@ class PushRig:
 
     Args:
         gates: Asked after the service's own.
+        journal: None: one in memory.
         options: Fields of ``PushOptions``.
     """
 
-    def __init__(self, *gates: Gate, **options: Any) -> None:
+    def __init__(self, *gates: Ask, journal: Journal | None = None, **options: Any) -> None:
         self.clock = ManualClock()
         self.wheel = TimingWheel(0.05, 200, self.clock.monotonic_s())
         self.turns = ManualTurns(self.clock, self.wheel.advance)
@@ -72,7 +74,8 @@ class PushRig:
             deliver=self._deliver,
             is_watched=self.watched.__contains__,
             report=lambda text, error: self.reports.append(f"{text}: {error}"),
-            gates=gates,
+            journal=journal,
+            gates=tuple(Gate("test", gate) for gate in gates),
         )
         self.service.start()
 
@@ -83,6 +86,10 @@ class PushRig:
     def push(self, user: int | str = "ann", title: str = "x", **more: Any) -> Push:
         """Accept a push of ``news_v2``."""
         return self.service.accept(user, "news_v2", {"title": title, **more})[0]
+
+    def special(self, user: int | str = "ann", title: str = "x", **extra: Any) -> Push:
+        """Accept a push of ``news_v2`` with these extras."""
+        return self.service.accept(user, "news_v2", {"title": title}, Extra(**extra))[0]
 
     def connect(self, user: str, mark: Mark | None = None, limit: int = 300) -> Kept | Missing:
         """Subscribe a session of this user, as the hub does, and give the inbox's answer."""

@@ -1,0 +1,214 @@
+"""Queueing pushes: one, or up to a thousand with a result each.
+
+A plain push without an Idempotency-Key into a journal in memory is answered on the spot:
+that is the hot path, and everything else takes a few steps more.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from heartcast.api.body import decoder
+from heartcast.api.problems import problem
+from heartcast.api.push_asked import PlainRequest, PushRequest, extra_of
+from heartcast.api.push_once import FREE, HEADER, Ticket, Tickets, commit
+from heartcast.api.route import Answer, Call, Route
+from heartcast.core.clock import rfc3339
+from heartcast.core.errors import Forbidden, HeartcastError, InvalidInput
+from heartcast.push.intake import Taken
+from heartcast.push.model import State
+from heartcast.push.service import PushService
+
+MAX_BATCH = 1_000
+_SCOPE = "POST /api/v1/pushes"
+
+
+class PushAccepted(msgspec.Struct, frozen=True):
+    """The push was taken and waits."""
+
+    id: str
+    user_id: int | str
+    """In the type that was sent."""
+    template: str
+    status: str
+    """``queued``, or ``deferred`` when it has a ``send_at``."""
+    shard: int
+    timestamp: str
+    """RFC 3339, UTC."""
+
+
+class PushDuplicate(msgspec.Struct, frozen=True):
+    """Its dedupe key was used by this push before; nothing new was taken."""
+
+    id: str
+    user_id: int | str
+    template: str
+    status: str
+    """Where the first push is; ``unknown`` when its record is no longer kept."""
+    deduplicated: bool = True
+
+
+class PushBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Up to 1,000 pushes; each is taken or refused alone."""
+
+    items: list[PushRequest]
+
+
+class _RawBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    # Items are decoded one by one, so that a bad one spoils only itself.
+    items: list[msgspec.Raw]
+
+
+class PushResult(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of one item: ``push`` with status 202, ``duplicate`` with 200, or ``problem``."""
+
+    status: int
+    push: PushAccepted | None = None
+    duplicate: PushDuplicate | None = None
+    problem: dict[str, Any] | None = None
+
+
+class PushResults(msgspec.Struct, frozen=True):
+    """One result per item, in the order sent."""
+
+    results: list[PushResult]
+
+
+class _Item(NamedTuple):
+    result: PushResult
+    taken: Taken | None = None
+
+
+_decode_plain = msgspec.json.Decoder(PlainRequest).decode
+_decode_push = decoder(PushRequest)
+_decode_batch = decoder(_RawBatch)
+_encode = msgspec.json.Encoder().encode
+
+
+class _Timestamp:
+    """RFC 3339 texts, made once per millisecond: under load many pushes share one."""
+
+    __slots__ = ("_ms", "_text")
+
+    def __init__(self) -> None:
+        self._ms = -1
+        self._text = ""
+
+    def of(self, wall_ms: int) -> str:
+        if wall_ms != self._ms:
+            self._ms, self._text = wall_ms, rfc3339(wall_ms)
+        return self._text
+
+
+def routes(service: PushService, tickets: Tickets) -> list[Route]:
+    """The routes that take pushes."""
+    api = _PostApi(service, tickets)
+    post = {
+        "method": "POST", "handler": api.post, "summary": "Queue a push to one user.", "tag": "push",
+        "body": PushRequest, "answers": {202: PushAccepted, 200: PushDuplicate}, "hot": True,
+    }  # fmt: skip
+    return [
+        Route(path="/push", **post),  # type: ignore[arg-type]
+        Route(path="/api/v1/pushes", **post),  # type: ignore[arg-type]
+        Route(
+            method="POST",
+            path="/api/v1/pushes/batch",
+            handler=tickets.guard("POST /api/v1/pushes/batch", api.post_batch),
+            summary="Queue up to 1,000 pushes, with a result each.",
+            tag="push",
+            body=PushBatch,
+            answers={200: PushResults},
+            hot=True,
+        ),
+    ]
+
+
+class _PostApi:
+    def __init__(self, service: PushService, tickets: Tickets) -> None:
+        self._service = service
+        self._intake = service.intake
+        self._is_durable = service.journal.is_durable
+        self._tickets = tickets
+        self._accepted_at = _Timestamp()
+        # The port hands out one and the same list for heads that are byte for byte the same.
+        self._keyless: object = None
+
+    def post(self, call: Call) -> Answer | None:
+        if not call.identity.is_server:
+            raise Forbidden("only the operator's own servers may push")
+        headers = call.headers
+        if headers is not self._keyless:
+            if (key := call.header(HEADER)) is not None:
+                return self._tickets.run(call, key, _SCOPE, self._post_any)
+            self._keyless = headers
+        try:
+            request = _decode_plain(call.body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            # Not plain, or not right: the full decoder finds out which.
+            return self._post_any(call, FREE)
+        taken = self._intake.take(request.user_id, request.template, request.payload)
+        answer = Answer(202, self._body(request, taken))
+        if not self._is_durable:
+            self._intake.enter(taken)
+            return answer
+        self._intake.submit((taken,), (), commit(call, FREE, answer))
+        return None
+
+    def _body(self, request: PlainRequest, taken: Taken) -> bytes:
+        # The same bytes as an encoded PushAccepted, in half the time; a test compares them.
+        push, shard = taken
+        user_id, name, template = request.user_id, request.template, push.template
+        user_json = user_id if isinstance(user_id, int) else _encode(user_id).decode()
+        name_json = template.name_json if name == template.name else _encode(name).decode()
+        return (
+            f'{{"id":"{push.id}","user_id":{user_json},"template":{name_json},"status":"queued",'
+            f'"shard":{shard},"timestamp":"{self._accepted_at.of(push.accepted_ms)}"}}'
+        ).encode()
+
+    def _post_any(self, call: Call, ticket: Ticket) -> Answer | None:
+        item = self._take(call.body)
+        result = item.result
+        answer = Answer(result.status, _encode(result.push or result.duplicate))
+        taken = () if item.taken is None else (item.taken,)
+        # A duplicate is told only when what it is a duplicate of is safe: it was written before.
+        self._intake.submit(taken, ticket.notes(answer), commit(call, ticket, answer))
+        return None
+
+    def _take(self, body: bytes | msgspec.Raw) -> _Item:
+        request = _decode_push(bytes(body))
+        extra = extra_of(request, self._service.wall_ms())
+        if extra is not None and (first := self._intake.duplicate_of(request.user_id, extra)):
+            push = self._service.ledger.living(first) or self._service.ledger.ended_one(first)
+            status = push.state.value if push else "unknown"
+            return _Item(
+                PushResult(200, duplicate=PushDuplicate(first, request.user_id, request.template, status))
+            )
+        taken = self._intake.take(request.user_id, request.template, request.payload, extra)
+        push, shard = taken
+        status = State.DEFERRED.value if push.due_ms else State.QUEUED.value
+        timestamp = self._accepted_at.of(push.accepted_ms)
+        accepted = PushAccepted(push.id, request.user_id, request.template, status, shard, timestamp)
+        return _Item(PushResult(202, push=accepted), taken)
+
+    def post_batch(self, call: Call, ticket: Ticket) -> Answer | None:
+        if not call.identity.is_server:
+            raise Forbidden("only the operator's own servers may push")
+        items = _decode_batch(call.body).items
+        if not 1 <= len(items) <= MAX_BATCH:
+            raise InvalidInput(f"must hold 1 to {MAX_BATCH} items, got {len(items)}", pointer="/items")
+        done = [self._item(index, item) for index, item in enumerate(items)]
+        answer = Answer(200, _encode(PushResults([item.result for item in done])))
+        taken = [item.taken for item in done if item.taken is not None]
+        self._intake.submit(taken, ticket.notes(answer), commit(call, ticket, answer))
+        return None
+
+    def _item(self, index: int, item: msgspec.Raw) -> _Item:
+        try:
+            return self._take(item)
+        except HeartcastError as error:
+            if isinstance(error, InvalidInput):
+                error.pointer = f"/items/{index}{error.pointer}"
+            answer = problem(error)
+            return _Item(PushResult(answer.status, problem=msgspec.json.decode(answer.body)))
