@@ -16,12 +16,13 @@ from heapq import nsmallest
 from math import exp2, inf, log1p, log2
 
 from heartcast.ranking.decay import Decay, log_subtract
+from heartcast.ranking.options import MAX_LIMIT
 
-# Leaders after a trim and before the next one. The first must exceed options.MAX_LIMIT,
+# Leaders after a trim and before the next one. The first must exceed MAX_LIMIT,
 # by enough that un-hearts rarely force a search through all items; sorting the second
 # must stay a matter of microseconds.
-_KEEP = 160
-_MOST = 320
+_KEEP = 130
+_MOST = 200
 _PER_LN2 = 1.4426950408889634
 
 _NOTHING = -inf
@@ -132,7 +133,7 @@ class Board:
 
     def refill(self, live: Iterable[int], count: int) -> None:
         """Find the leaders again if un-hearts left too few. ``live``: the slots in use."""
-        if len(self._order) >= min(_KEEP - 50, count):
+        if len(self._order) >= min(MAX_LIMIT, count):
             return
         self._lead(nsmallest(_KEEP + 1, live, key=self._place))
 

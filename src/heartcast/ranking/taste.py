@@ -438,6 +438,6 @@ def _best(scores: Floats, excluded: Indices, count: int) -> Ints:
     count = min(count, len(scores))
     if not count:
         return np.empty(0, dtype=np.int64)
-    found = np.argpartition(-scores, count - 1)[:count]
-    found = found[scores[found] > 0]
+    found = np.argpartition(scores, len(scores) - count)[-count:]
+    found = np.sort(found[scores[found] > 0])
     return found[np.argsort(-scores[found], kind="stable")]

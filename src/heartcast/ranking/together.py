@@ -119,9 +119,14 @@ class Together:
 
     def rows(self, items: Ints | Indices) -> tuple[Indices, NDArray[np.float32]]:
         """Partners of several items, -1 in free places, and their shrunk cosines."""
-        partners = self.partners[items]
-        alike = self.counts[items]
-        alike /= self.roots[items][:, None] * self.roots[partners] + np.float32(self._shrink)
+        # take() is several times as fast as indexing here. Clipping makes item 0 of a free
+        # place, whose count is 0 anyway.
+        partners = self.partners.take(items, axis=0)
+        alike = self.counts.take(items, axis=0)
+        norms = self.roots.take(partners, mode="clip")
+        norms *= self.roots.take(items)[:, None]
+        norms += np.float32(self._shrink)
+        alike /= norms
         return partners, alike
 
     def score(self, history: Indices, strengths: NDArray[np.float32], n_items: int) -> Floats:
