@@ -1,4 +1,7 @@
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+
+import pytest
 
 from heartcast.core.clock import SystemClock
 from heartcast.core.ids import IdSource
@@ -16,3 +19,17 @@ class TestMemory(HeartStoreContract):
 class TestSqlite(HeartStoreContract):
     async def open(self, folder: Path) -> HeartStore:
         return SqliteHeartStore(folder / "hearts.db", clock=SystemClock())
+
+
+class TestPostgres(HeartStoreContract):
+    @pytest.fixture(autouse=True)
+    def _server(self, open_postgres: Callable[[Path], Awaitable[HeartStore]]) -> None:
+        self._open = open_postgres
+
+    # After _server, which it needs.
+    @pytest.fixture
+    async def store(self, _server: None, tmp_path: Path) -> HeartStore:
+        return await self.open(tmp_path)
+
+    async def open(self, folder: Path) -> HeartStore:
+        return await self._open(folder)

@@ -2,6 +2,7 @@
 
 import asyncio
 import tempfile
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -85,13 +86,11 @@ async def _compare(store: HeartStore, model: Model) -> None:
             assert await Awaiting(store).hearted(user, TARGETS, kind) == hearted
 
 
-async def _play(kind: str, folder: Path, rounds: list[list[tuple[bool, list[HeartKey]]]]) -> None:
-    def open_store() -> HeartStore:
-        if kind == "memory":
-            return MemoryHeartStore(IdSource(SystemClock()))
-        return SqliteHeartStore(folder / "hearts.db", clock=SystemClock())
+Open = Callable[[Path], Awaitable[HeartStore]]
 
-    store, model = open_store(), Model()
+
+async def _play(open_store: Open, folder: Path, rounds: list[list[tuple[bool, list[HeartKey]]]]) -> None:
+    store, model = await open_store(folder), Model()
     for now_ms, calls in enumerate(rounds, 1):
         outcomes = await _same_turn(store, calls, now_ms)
         for (is_add, asked), results in zip(calls, outcomes, strict=True):
@@ -100,17 +99,27 @@ async def _play(kind: str, folder: Path, rounds: list[list[tuple[bool, list[Hear
         await _compare(store, model)
         if store.is_durable:
             await store.close()
-            store = open_store()
+            store = await open_store(folder)
             await _compare(store, model)
     await store.close()
 
 
-@pytest.mark.parametrize(("kind", "examples"), [("memory", 100), ("sqlite", 25)])
-def test_a_store_does_what_a_dictionary_does(kind: str, examples: int) -> None:
+async def _open_memory(folder: Path) -> HeartStore:
+    return MemoryHeartStore(IdSource(SystemClock()))
+
+
+async def _open_sqlite(folder: Path) -> HeartStore:
+    return SqliteHeartStore(folder / "hearts.db", clock=SystemClock())
+
+
+@pytest.mark.parametrize(("kind", "examples"), [("memory", 100), ("sqlite", 25), ("postgres", 15)])
+def test_a_store_does_what_a_dictionary_does(kind: str, examples: int, open_postgres: Open) -> None:
+    open_store = {"memory": _open_memory, "sqlite": _open_sqlite, "postgres": open_postgres}[kind]
+
     @settings(max_examples=examples, deadline=None)
     @given(rounds)
     def play(rounds: list[list[tuple[bool, list[HeartKey]]]]) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            asyncio.run(_play(kind, Path(folder), rounds))
+            asyncio.run(_play(open_store, Path(folder), rounds))
 
     play()

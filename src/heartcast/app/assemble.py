@@ -40,8 +40,6 @@ from heartcast.hearts.live import NAMESPACE, LiveCounts
 from heartcast.hearts.model import HeartChanged
 from heartcast.hearts.service import HeartService
 from heartcast.hearts.store import HeartStore
-from heartcast.hearts.store import sqlite as sqlite_hearts
-from heartcast.hearts.store.memory import MemoryHeartStore
 from heartcast.observability.metrics import Metrics
 from heartcast.push import templates
 from heartcast.push.inbox import Inbox
@@ -61,7 +59,11 @@ _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
 
 
 def assemble(
-    settings: Settings, clock: Clock, loop: asyncio.AbstractEventLoop, rebuild_wanted: Callable[[], None]
+    settings: Settings,
+    clock: Clock,
+    loop: asyncio.AbstractEventLoop,
+    heart_store: HeartStore,
+    rebuild_wanted: Callable[[], None],
 ) -> System:
     """Make every part and join them. Nothing runs yet, but files are open.
 
@@ -71,6 +73,7 @@ def assemble(
             runs ``system.hot_view.rebuild()``.
 
     Raises:
+        heart_store: Opened by ``app.heart_stores``; whoever opened it closes it.
         SettingsError: a file cannot be opened, or a template is wrong.
     """
     ids = IdSource(clock)
@@ -86,7 +89,6 @@ def assemble(
     hub = realtime.hub
 
     bus: Bus[HeartChanged] = Bus(loop.call_soon)
-    heart_store = _heart_store(settings, clock, ids)
     hearts = HeartService(heart_store, clock, bus, settings.hearts.kinds)
     live_counts = _live_counts(settings, clock, loop, hub, heart_store)
     boards = HotBoards(settings.hot, clock.wall_ms())
@@ -162,13 +164,6 @@ def assemble(
     )
     instruments.bind(system)
     return system
-
-
-def _heart_store(settings: Settings, clock: Clock, ids: IdSource) -> HeartStore:
-    if settings.in_memory:
-        return MemoryHeartStore(ids)
-    path = Path(settings.data_dir) / sqlite_hearts.FILE_NAME
-    return sqlite_hearts.SqliteHeartStore(path, clock=clock, options=settings.hearts.sqlite)
 
 
 def _live_counts(

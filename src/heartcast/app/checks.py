@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 import resource
@@ -14,7 +15,10 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from heartcast import __version__
+from heartcast.app import heart_stores
 from heartcast.app.settings import Settings
+from heartcast.core.clock import SystemClock
+from heartcast.core.errors import HeartcastError
 
 WANTED_FILES = 10_000
 """Every connection is an open file; below this the limit is met before the memory."""
@@ -37,6 +41,7 @@ def check_all(settings: Settings) -> list[Check]:
         _port(settings),
         _tls(settings),
         _data(settings),
+        _hearts(settings),
         Check("sqlite", "ok", f"SQLite {sqlite3.sqlite_version}"),
         _files(),
     ]
@@ -95,6 +100,22 @@ def _data(settings: Settings) -> Check:
         return Check("data", "fail", f"cannot write to {existing}: {error.strerror}")
     stat = os.statvfs(existing)
     return Check("data", "ok", f"{folder} ({stat.f_bavail * stat.f_frsize / 1e9:.1f} GB free)")
+
+
+def _hearts(settings: Settings) -> Check:
+    url = heart_stores.url_of(settings)
+    if not heart_stores.is_migrated(url):
+        return Check("hearts", "ok", f"in {heart_stores.place(url)}")
+    try:
+        asyncio.run(_open_and_close(url, settings))
+    except HeartcastError as error:
+        return Check("hearts", "fail", f"{heart_stores.place(url)}: {error.detail}")
+    return Check("hearts", "ok", heart_stores.place(url))
+
+
+async def _open_and_close(url: str, settings: Settings) -> None:
+    store = await heart_stores.open_store(url, settings.hearts, SystemClock())
+    await store.close()
 
 
 def _files() -> Check:

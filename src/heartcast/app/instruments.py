@@ -6,17 +6,25 @@ Parts count in plain integers; here the integers get their names.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 from heartcast import __version__
 from heartcast.api.admission import Admission
 from heartcast.app.system import System
 from heartcast.gateway.port import HttpPort
 from heartcast.hearts.service import HeartService
-from heartcast.hearts.store.sqlite import SqliteHeartStore
 from heartcast.observability.metrics import Values
 from heartcast.observability.panel import Panel
 from heartcast.push.model import State
 from heartcast.realtime.hub import Hub
+
+
+@runtime_checkable
+class _Grouped(Protocol):
+    """A heart store that commits in groups."""
+
+    waiting_keys: int
+    groups: int
 
 
 def panel(hub: Hub, hearts: HeartService) -> Panel:
@@ -133,7 +141,7 @@ def _bind_hearts(system: System) -> None:
     metrics.bind_each("heartcast_hot_items", lambda: {(name,): boards.items for name in boards.names})
     metrics.bind("heartcast_hot_updates_total", lambda: boards.applied)
 
-    if isinstance(store := system.heart_store, SqliteHeartStore):
+    if isinstance(store := system.heart_store, _Grouped):
         metrics.bind("heartcast_heart_writes_waiting", lambda: store.waiting_keys)
         metrics.bind("heartcast_heart_commits_total", lambda: store.groups)
 

@@ -17,6 +17,7 @@ import structlog
 import uvloop
 
 from heartcast import __version__
+from heartcast.app import heart_stores
 from heartcast.app.assemble import assemble
 from heartcast.app.settings import Settings
 from heartcast.app.system import LOAD_LOOK_S, System
@@ -69,7 +70,13 @@ class _Lifespan:
         self._rebuild_wanted = asyncio.Event()
 
     async def run(self) -> None:
-        system = assemble(self._settings, SystemClock(), asyncio.get_running_loop(), self._rebuild_wanted.set)
+        settings, clock, loop = self._settings, SystemClock(), asyncio.get_running_loop()
+        store = await heart_stores.open_store(heart_stores.url_of(settings), settings.hearts, clock)
+        try:
+            system = assemble(settings, clock, loop, store, self._rebuild_wanted.set)
+        except BaseException:
+            await store.close()
+            raise
         try:
             await self._run(system)
         finally:
@@ -153,6 +160,11 @@ class _Lifespan:
 
 def _data_in_words(settings: Settings) -> str:
     if settings.in_memory:
-        return "in memory only; gone after a restart"
-    synchronous = settings.hearts.sqlite.synchronous.upper()
-    return f"{Path(settings.data_dir).resolve()} (SQLite, synchronous={synchronous})"
+        said = "in memory only; gone after a restart"
+    else:
+        synchronous = settings.hearts.sqlite.synchronous.upper()
+        said = f"{Path(settings.data_dir).resolve()} (SQLite, synchronous={synchronous})"
+    store = heart_stores.url_of(settings)
+    if heart_stores.is_server(store):
+        said += f"; hearts in {heart_stores.place(store)}"
+    return said

@@ -15,9 +15,11 @@ _COMMANDS = {
     "demo": ("heartcast.cli.demo", "demo", "Run the server with its demo page, and say where to look."),
     "token": ("heartcast.cli.token", "token", "Make a token for a user."),
     "doctor": ("heartcast.cli.doctor", "doctor", "Say what is configured, reachable and writable."),
+    "migrate": ("heartcast.cli.migrate", "migrate", "Bring the tables of a database to this release."),
     "hearts": ("heartcast.cli.hearts", "hearts", "Import hearts."),
     "ranking": ("heartcast.cli.ranking", "ranking", "Evaluate rankings offline."),
-    "bench": ("heartcast.cli.bench", "bench", "Measure."),
+    "bench": ("heartcast.cli.bench", "bench", "Put load on a server and prove what arrived."),
+    "capacity": ("heartcast.cli.capacity", "capacity", "Say how many nodes carry a load."),
 }
 
 

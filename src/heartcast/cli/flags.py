@@ -17,7 +17,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def settings_flags(command: Command) -> Command:
-    """Add ``--config --mode --data-dir --in-memory --host --port --tls-cert --tls-key``."""
+    """Add ``--config --mode --data-dir --in-memory --postgres --host --port --tls-cert --tls-key``."""
     flags = [
         click.option("--config", type=click.Path(path_type=Path), help="TOML file with settings."),
         click.option(
@@ -25,6 +25,7 @@ def settings_flags(command: Command) -> Command:
         ),
         click.option("--data-dir", help="Folder to keep data in.  [default: heartcast-data]"),
         click.option("--in-memory", is_flag=True, default=None, help="Keep nothing on disk."),
+        click.option("--postgres", metavar="DSN", help="Keep hearts in this PostgreSQL: postgresql://…"),
         click.option("--host", help="Address to listen on.  [default: 127.0.0.1]"),
         click.option("--port", type=int, help="Port to listen on; 0: any free one.  [default: 8080]"),
         click.option("--tls-cert", help="PEM file with the certificate chain."),
@@ -53,6 +54,8 @@ def settings_of(config: Path | None, flags: dict[str, Any]) -> Settings:
         "mode": flags["mode"],
         "data_dir": flags["data_dir"],
         "in_memory": flags["in_memory"],
+        "hearts.store": "postgres" if flags["postgres"] else None,
+        "hearts.postgres_dsn": flags["postgres"],
         "http.host": flags["host"],
         "http.port": flags["port"],
         "http.tls_cert": flags["tls_cert"],

@@ -44,6 +44,35 @@ class SqliteOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
                 raise ValueError(f"{name}: must be between {low} and {high}")
 
 
+class PostgresOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How hearts are kept in PostgreSQL."""
+
+    queue_keys: int = 16_384
+    """Hearts that may wait for the server; beyond them callers are told to come back, 500 to
+    1,000,000. The default is about a second of writing, which is as long as a caller waits."""
+
+    group_keys: int = 2_000
+    """Hearts in one transaction, 500 to 20,000. More share a commit, but hold the rows of their
+    targets longer."""
+
+    readers: int = 4
+    """Connections for lists, 1 to 64. Two more are for writing and for counts."""
+
+    timeout_s: float = 5.0
+    """Seconds for one answer of the server, 0.1 to 60."""
+
+    def __post_init__(self) -> None:
+        bounds = {
+            "queue_keys": (500, 1_000_000),
+            "group_keys": (500, 20_000),
+            "readers": (1, 64),
+            "timeout_s": (0.1, 60),
+        }
+        for name, (low, high) in bounds.items():
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name}: must be between {low} and {high}")
+
+
 class HeartOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Kinds, live counts and the store."""
 
@@ -55,7 +84,17 @@ class HeartOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Least seconds between two live counts of one target, 0.01 to 60. Five a second look
     like a running number, more only cost."""
 
+    store: Literal["auto", "sqlite", "memory", "postgres"] = "auto"
+    """Where hearts are kept: ``sqlite`` in the data folder, ``memory`` nowhere else,
+    ``postgres`` in a server that several nodes may share. ``auto``: ``memory`` when ``in_memory``
+    is set, else ``sqlite``."""
+
+    postgres_dsn: str = ""
+    """``postgresql://user:password@host:5432/database``; needed by the store ``postgres``, and
+    never logged."""
+
     sqlite: SqliteOptions = msgspec.field(default_factory=SqliteOptions)
+    postgres: PostgresOptions = msgspec.field(default_factory=PostgresOptions)
 
     def __post_init__(self) -> None:
         if KIND not in self.kinds:
@@ -65,5 +104,7 @@ class HeartOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
                 check_id(kind)
             except InvalidInput as error:
                 raise ValueError(f"kinds: each {error.detail}") from None
+        if self.store == "postgres" and not self.postgres_dsn:
+            raise ValueError("postgres_dsn: must be set for the store postgres")
         if not 0.01 <= self.live_interval_s <= 60:
             raise ValueError("live_interval_s: must be between 0.01 and 60")

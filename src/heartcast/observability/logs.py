@@ -23,6 +23,8 @@ _SECRET_KEY = re.compile(
 )
 # A JWT wherever it stands: in an exception's text, in a URL, in a header.
 _JWT = re.compile(r"eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
+# The password in a URL of a database or proxy: scheme://user:password@host.
+_URL_PASSWORD = re.compile(r"(?<=://)([^/\s:@]*):[^/\s@]+@")
 _BEARER = re.compile(r"\b(bearer|apikey)\s+[^\s\"',;]+", re.IGNORECASE)
 
 
@@ -39,7 +41,8 @@ def _is_secret(key: object, value: object) -> bool:
 
 def _cleaned(value: Any) -> Any:
     if isinstance(value, str):
-        return _BEARER.sub(rf"\1 {HIDDEN}", _JWT.sub(HIDDEN, value))
+        value = _URL_PASSWORD.sub(rf"\1:{HIDDEN}@", _JWT.sub(HIDDEN, value))
+        return _BEARER.sub(rf"\1 {HIDDEN}", value)
     if isinstance(value, dict):
         return {key: HIDDEN if _is_secret(key, inner) else _cleaned(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -1,0 +1,118 @@
+"""Working through a group of writes in memory, on top of what the database holds.
+
+For stores that load what a group touches, decide everything here, and write back the
+difference. Pure: no I/O, no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import repeat
+from typing import NamedTuple
+
+import msgspec
+
+from heartcast.hearts.model import Heart, HeartKey, Outcome
+from heartcast.hearts.store import Done
+
+
+class Write(msgspec.Struct, gc=False):
+    """One call of ``add``, ``load`` or ``remove``."""
+
+    is_add: bool
+    keys: Sequence[HeartKey]
+    now_ms: int
+    done: Done
+    times_ms: Sequence[int] | None = None
+
+
+class Target:
+    """A target and kind, as it is after the writes worked through so far."""
+
+    __slots__ = ("count", "saved_count", "saved_version", "tid", "version")
+
+    def __init__(self, tid: int, count: int, version: int) -> None:
+        self.tid = tid
+        self.count = self.saved_count = count
+        self.version = self.saved_version = version
+
+
+class Difference(NamedTuple):
+    """What has to be written."""
+
+    gone: list[Heart]
+    new: list[Heart]
+    replaced: list[tuple[str, Heart]]
+    """Id of the row as it is, and the heart that it becomes."""
+    moved: list[Target]
+
+
+class Group:
+    """What one group of writes touches.
+
+    Args:
+        targets: By target and kind; those that do not exist are left out.
+        before: The hearts that exist among the keys of the group.
+        next_id: Makes ids of new hearts.
+    """
+
+    def __init__(
+        self,
+        targets: dict[tuple[str, str], Target],
+        before: dict[HeartKey, Heart],
+        next_id: Callable[[], str],
+    ) -> None:
+        self._targets = targets
+        self._before = before
+        self._now: dict[HeartKey, Heart | None] = dict(before)
+        self._next_id = next_id
+
+    def apply(self, write: Write) -> list[Outcome]:
+        """The outcomes of one write, as if it had been made alone."""
+        return self._add(write) if write.is_add else self._remove(write)
+
+    def _add(self, write: Write) -> list[Outcome]:
+        times_ms = repeat(write.now_ms) if write.times_ms is None else write.times_ms
+        now, outcomes = self._now, []
+        for key, created_ms in zip(write.keys, times_ms, strict=False):
+            target = self._targets[key[0], key[2]]
+            heart = now.get(key)
+            is_new = heart is None
+            if heart is None:
+                heart = now[key] = Heart(self._next_id(), key, created_ms)
+                target.count += 1
+                target.version += 1
+            outcomes.append(Outcome(heart, target.count, target.version, is_new))
+        return outcomes
+
+    def _remove(self, write: Write) -> list[Outcome]:
+        outcomes = []
+        for key in write.keys:
+            target = self._targets.get((key[0], key[2]))
+            heart = self._now.get(key)
+            if target is None:
+                outcomes.append(Outcome(None, 0, 0, False))
+                continue
+            if heart is not None:
+                self._now[key] = None
+                target.count -= 1
+                target.version += 1
+            outcomes.append(Outcome(heart, target.count, target.version, heart is not None))
+        return outcomes
+
+    def difference(self) -> Difference:
+        """What changed against the database."""
+        gone, new, replaced = [], [], []
+        for key, heart in self._now.items():
+            was = self._before.get(key)
+            if heart is was:
+                continue
+            if heart is None:
+                assert was is not None
+                gone.append(was)
+            elif was is None:
+                new.append(heart)
+            else:
+                replaced.append((was.id, heart))
+        moved = [target for target in self._targets.values() if target.version != target.saved_version]
+        return Difference(gone, new, replaced, moved)

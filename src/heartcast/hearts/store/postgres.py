@@ -1,0 +1,280 @@
+"""Hearts in PostgreSQL: the durable store that several nodes share.
+
+Writes go to one task that commits whatever waits as one transaction on one connection
+and answers after the commit. Counts and memberships asked in the meantime share one
+statement on another; lists have a few connections of their own. All reads go to the
+server, since other nodes write too.
+
+What waits is bounded: beyond ``queue_keys`` hearts a call is answered with
+``StoreUnavailable`` at once. A failed transaction fails exactly the calls of its group;
+a connection that is lost is opened again when the next group comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import structlog
+
+from heartcast.backends import postgres
+from heartcast.backends.groups import GroupTask
+from heartcast.backends.postgres import FAILURES, Connection
+from heartcast.core.clock import Clock
+from heartcast.core.errors import SettingsError, StoreUnavailable
+from heartcast.core.ids import IdSource, is_id
+from heartcast.hearts.model import Heart, HeartKey
+from heartcast.hearts.options import PostgresOptions
+from heartcast.hearts.store import CountsDone, Done, HeartedDone, nothing, postgres_reader
+from heartcast.hearts.store.grouped import Write
+from heartcast.hearts.store.postgres_link import Link, Links
+from heartcast.hearts.store.postgres_questions import Question, Questions
+from heartcast.hearts.store.postgres_writer import MIGRATIONS, Writer
+
+_MAX_READS = 1024
+"""Reads that may wait; more would only grow older."""
+_GROUP_READS = 4096
+"""Targets asked for in one statement."""
+_SCAN_ROWS = 2000
+
+T = TypeVar("T")
+_log = structlog.get_logger(__name__)
+
+
+class _Begin:
+    """A scan's place in the queue of writes."""
+
+    __slots__ = ("begun", "connection", "on_begin")
+
+    def __init__(self, connection: Connection, on_begin: Callable[[], None]) -> None:
+        self.connection = connection
+        self.on_begin = on_begin
+        self.begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
+class PostgresHeartStore:
+    """Implements ``HeartStore``. Make it on a running loop, ``open`` it, and ``close`` it there.
+
+    Args:
+        dsn: ``postgresql://…``; never logged.
+        clock: Whose time is in the ids of new hearts.
+    """
+
+    is_durable = True
+
+    def __init__(self, dsn: str, *, clock: Clock, options: PostgresOptions | None = None) -> None:
+        self._options = options or PostgresOptions()
+        self._dsn = dsn
+        self._writing = Link(dsn, self._options.timeout_s)
+        self._asking = Link(dsn, self._options.timeout_s)
+        self._listing = Links(dsn, self._options.timeout_s, self._options.readers)
+        self._writer = Writer(IdSource(clock).next)
+        self._writes: GroupTask[Write | _Begin] = GroupTask(
+            "hearts-write", self._handle, _weight, self._options.group_keys
+        )
+        self._questions: GroupTask[Question] = GroupTask(
+            "hearts-read", self._answer, lambda question: len(question.keys), _GROUP_READS
+        )
+        self._waiting_reads = 0
+        self._is_closed = False
+        self._is_failing = False
+        self.waiting_keys = 0
+        """Hearts that wait for a commit now."""
+        self.groups = 0
+        """Transactions committed."""
+        self.failed_groups = 0
+        """Transactions that failed; their calls were answered with ``StoreUnavailable``."""
+        self.refused = 0
+        """Calls that found the queue full."""
+
+    async def open(self) -> None:
+        """Connect and look at the schema.
+
+        Raises:
+            SettingsError: the server refuses us, or the schema is not the one of this release.
+            StoreUnavailable: the server cannot be reached.
+        """
+        async with self._asking.use() as connection:
+            await postgres.check(connection, MIGRATIONS)
+
+    # Writing
+
+    def add(self, keys: Sequence[HeartKey], now_ms: int, done: Done) -> None:
+        self._submit(Write(True, keys, now_ms, done))
+
+    def load(self, keys: Sequence[HeartKey], times_ms: Sequence[int], done: Done) -> None:
+        self._submit(Write(True, keys, 0, done, times_ms))
+
+    def remove(self, keys: Sequence[HeartKey], now_ms: int, done: Done) -> None:
+        self._submit(Write(False, keys, now_ms, done))
+
+    def _submit(self, write: Write) -> None:
+        waiting = self.waiting_keys + len(write.keys)
+        if self._is_closed:
+            write.done(_closed())
+        elif waiting > self._options.queue_keys:
+            self.refused += 1
+            write.done(StoreUnavailable("too many hearts wait for the database; try again"))
+        else:
+            self.waiting_keys = waiting
+            self._writes.submit(write)
+
+    async def _handle(self, items: list[Write | _Begin]) -> None:
+        writes: list[Write] = []
+        for item in items:
+            if isinstance(item, Write):
+                writes.append(item)
+            else:
+                await self._commit(writes)
+                writes = []
+                await self._begin(item)
+        await self._commit(writes)
+
+    async def _commit(self, writes: list[Write]) -> None:
+        if not writes:
+            return
+        try:
+            async with self._writing.use() as connection:
+                outcomes = await self._writer.apply(connection, writes)
+        except (StoreUnavailable, SettingsError) as error:
+            self._fail(writes, StoreUnavailable(error.detail))
+        except Exception as error:
+            # A fault of ours must fail one group, not end the task that all others wait for.
+            _log.exception("hearts_write_fault")
+            self._fail(writes, _faulty(error))
+        else:
+            self.groups += 1
+            if self._is_failing:
+                self._is_failing = False
+                _log.info("hearts_writable_again")
+            for write, results in zip(writes, outcomes, strict=True):
+                self.waiting_keys -= len(write.keys)
+                _call(write.done, results)
+
+    def _fail(self, writes: list[Write], failure: StoreUnavailable) -> None:
+        self.failed_groups += 1
+        if not self._is_failing:
+            self._is_failing = True
+            _log.error("hearts_not_writable", detail=failure.detail)
+        for write in writes:
+            self.waiting_keys -= len(write.keys)
+            _call(write.done, failure)
+
+    # Reading
+
+    def counts(self, target_ids: Sequence[str], kind: str, done: CountsDone) -> None:
+        self._ask(Questions.counts(target_ids, kind, done))
+
+    def hearted(self, user_id: str, target_ids: Sequence[str], kind: str, done: HeartedDone) -> None:
+        self._ask(Questions.hearted(user_id, target_ids, kind, done))
+
+    def _ask(self, question: Question) -> None:
+        if self._is_closed:
+            question.done(_closed())
+        elif self._waiting_reads >= _MAX_READS:
+            question.done(StoreUnavailable("too many reads wait for the database; try again"))
+        else:
+            self._waiting_reads += 1
+            self._questions.submit(question)
+
+    async def _answer(self, questions: list[Question]) -> None:
+        answers: list[object]
+        try:
+            async with self._asking.use() as connection:
+                answers = await Questions.answers(connection, questions)
+        except (StoreUnavailable, SettingsError) as error:
+            answers = [StoreUnavailable(error.detail)] * len(questions)
+        except Exception as error:
+            _log.exception("hearts_read_fault")
+            answers = [_faulty(error)] * len(questions)
+        self._waiting_reads -= len(questions)
+        for question, answer in zip(questions, answers, strict=True):
+            _call(question.done, answer)
+
+    async def find(self, heart_id: str) -> Heart | None:
+        self._check_open()
+        if not is_id(heart_id):
+            return None
+        return await self._listing.ask(lambda connection: postgres_reader.find(connection, heart_id))
+
+    async def page(
+        self, *, target_id: str | None, user_id: str | None, kind: str, after: str, limit: int
+    ) -> list[Heart]:
+        self._check_open()
+
+        def query(connection: Connection) -> Awaitable[list[Heart]]:
+            return postgres_reader.page(
+                connection, target_id=target_id, user_id=user_id, kind=kind, after=after, limit=limit
+            )
+
+        return await self._listing.ask(query)
+
+    # Scanning: a transaction sees one moment, and that is between two groups of our writes.
+
+    async def scan(self, on_begin: Callable[[], None] = nothing) -> AsyncIterator[list[Heart]]:
+        self._check_open()
+        connection = await postgres.connect(self._dsn, timeout_s=self._options.timeout_s)
+        try:
+            begin = _Begin(connection, on_begin)
+            self._check_open()
+            self._writes.submit(begin)
+            await begin.begun
+            cursor = await connection.cursor(postgres_reader.HEARTS)
+            while rows := await cursor.fetch(_SCAN_ROWS):
+                yield [postgres_reader.heart(row) for row in rows]
+        except FAILURES as error:
+            raise postgres.unavailable(error, self._dsn) from None
+        finally:
+            connection.terminate()
+
+    async def _begin(self, begin: _Begin) -> None:
+        if begin.begun.done():
+            return
+        try:
+            await begin.connection.transaction(isolation="repeatable_read", readonly=True).start()
+            # A transaction sees the moment of its first statement.
+            await begin.connection.execute("SELECT FROM heartcast_target LIMIT 1")
+            if not begin.begun.done():
+                begin.on_begin()
+        except Exception as error:
+            failure = postgres.unavailable(error, self._dsn) if isinstance(error, FAILURES) else error
+            if not begin.begun.done():
+                begin.begun.set_exception(failure)
+        else:
+            if not begin.begun.done():
+                begin.begun.set_result(None)
+
+    async def close(self) -> None:
+        if self._is_closed:
+            return
+        self._is_closed = True
+        await self._writes.stop()
+        await self._questions.stop()
+        await self._writing.close()
+        await self._asking.close()
+        await self._listing.close()
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise _closed()
+
+
+def _weight(item: Write | _Begin) -> int:
+    return len(item.keys) if isinstance(item, Write) else 1
+
+
+def _call(done: Callable[[T], None], answer: T) -> None:
+    # One caller that raises must not take the answers of the others in its group.
+    try:
+        done(answer)
+    except Exception:
+        _log.exception("hearts_answer_failed")
+
+
+def _faulty(error: Exception) -> StoreUnavailable:
+    return StoreUnavailable(f"the heart store failed: {type(error).__name__}")
+
+
+def _closed() -> StoreUnavailable:
+    return StoreUnavailable("the heart store is closed")
