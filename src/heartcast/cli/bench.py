@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 
 import click
 from rich.console import Console
+from rich.table import Table
 
+from heartcast.loadtest import page
 from heartcast.loadtest import report as reports
 from heartcast.loadtest.bench import bench as run_bench
 from heartcast.loadtest.bench import on_a_loop
@@ -19,8 +21,11 @@ from heartcast.loadtest.target import Target
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-# Added by other packages' commands; imported when they are asked for.
-_MORE = {"limits": ("heartcast.cli.bench_limits", "limits", "Compare rate limiters.")}
+# In files of their own; imported when they are asked for.
+_MORE = {
+    "capacity": ("heartcast.cli.capacity", "bench_capacity", "Sweep the load and fit how far it scales."),
+    "limits": ("heartcast.cli.bench_limits", "limits", "Compare rate limiters."),
+}
 
 
 class _Bench(click.Group):
@@ -163,6 +168,9 @@ def keep(report: reports.Report, flags: dict[str, Any], console: Console) -> Non
     if flags["json_"] is not None:
         reports.write(report, flags["json_"])
         console.print(f"  · report: {flags['json_']}", highlight=False)
+    if flags["html"] is not None:
+        page.write(page.page(report), flags["html"])
+        console.print(f"  · page: {flags['html']}", highlight=False)
 
 
 @bench.command("run")
@@ -172,6 +180,25 @@ def keep(report: reports.Report, flags: dict[str, Any], console: Console) -> Non
 def run(file: Path, **flags: Any) -> None:
     """Run the scenario of a TOML file."""
     _go(from_file(file), flags)
+
+
+@bench.command("compare")
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path))
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a page with plots.")
+def compare(first: Path, second: Path, html: Path | None) -> None:
+    """Two JSON reports side by side."""
+    before, after = reports.read(first), reports.read(second)
+    console = Console()
+    table = Table(box=None, padding=(0, 2))
+    for column in ("", first.name, second.name, "change"):
+        table.add_column(column, justify="right" if column else "left")
+    for name, a, b in page.compared(before, after):
+        table.add_row(name, *("-" if v is None else f"{v:,.1f}" for v in (a, b)), page.change(a, b))
+    console.print(table)
+    if html is not None:
+        page.write(page.comparison(before, after), html)
+        console.print(f"  · page: {html}", highlight=False)
 
 
 for _name, _kind in KINDS.items():

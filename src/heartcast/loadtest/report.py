@@ -102,7 +102,7 @@ def report_of(run: Run, began_ms: int) -> Report:
     scenario = run.scenario
     warm = [s for s in run.seconds if s.at_s >= scenario.load.warmup_s and s.offered]
     checks = _checks(run, scenario.bounds)
-    seconds = [s for s in run.seconds if s.at_s >= 0]
+    seconds = [s for s in run.seconds if 0 <= s.at_s < scenario.load.seconds]
     memory = [s.server_rss_bytes for s in seconds if s.server_rss_bytes]
     # Openings are all of a run's, except where a scene asked for a part of them.
     run.audience.opening.is_warm = True

@@ -9,6 +9,7 @@ what was seen so far, and says what ended it.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -329,7 +330,8 @@ class Run:
         span_s = (self.clock.monotonic_ns() - then_ns) / 1e9
         if span_s < 0.05:
             return
-        at_s = round((then_ns - self._start_ns) / 1e9)
+        # The first one begins before the load, and timers may wake a hair early.
+        at_s = math.floor((then_ns - self._start_ns) / 1e9 + 0.05)
         is_warm = at_s >= round(self.scenario.load.warmup_s)
         self.requests.is_warm = self.deliveries.is_warm = is_warm
         used_s = time.process_time() - cpu_s
