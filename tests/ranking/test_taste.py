@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from heartcast.ranking import taste as taste_module
 from heartcast.ranking.taste import Taste, TasteOptions
 
 WIDE = TasteOptions(history=50, looked_at=20, partners=30, fans=100)
@@ -136,6 +137,17 @@ def test_what_events_leave_equals_counting_everything_afresh(events, breaks):
     for user, before in enumerate(recommended):
         after = {s.item_id: s.score for s in taste.recommend(f"u{user}", 99)}
         assert {s.item_id: s.score for s in before} == pytest.approx(after, rel=1e-5)
+
+
+@given(n=st.integers(0, 3000), count=st.integers(0, 60), kinds=st.integers(1, 2000), seed=st.integers(0, 999))
+@settings(max_examples=150, deadline=None)
+def test_the_best_are_the_highest_scores_and_equals_go_by_index(n, count, kinds, seed):
+    dice = np.random.default_rng(seed)
+    scores = dice.integers(-3, kinds, n).astype(np.float64)
+    excluded = dice.integers(0, n, n // 10) if n else np.empty(0, dtype=np.int64)
+    allowed = [index for index in range(n) if scores[index] > 0 and index not in set(excluded.tolist())]
+    expected = sorted(allowed, key=lambda index: (-scores[index], index))[:count]
+    assert taste_module._best(scores, excluded, count).tolist() == expected
 
 
 def test_full_rows_keep_the_partners_that_matter_most():
