@@ -41,10 +41,14 @@ from heartcast.hearts.model import HeartChanged
 from heartcast.hearts.service import HeartService
 from heartcast.hearts.store import HeartStore
 from heartcast.observability.metrics import Metrics
+from heartcast.push import file as push_file
 from heartcast.push import templates
 from heartcast.push.inbox import Inbox
 from heartcast.push.inbox.memory import MemoryInbox
-from heartcast.push.inbox.sqlite import open_inbox
+from heartcast.push.inbox.sqlite import load_inbox
+from heartcast.push.journal import Journal
+from heartcast.push.journal.memory import MemoryJournal
+from heartcast.push.journal.sqlite import SqliteJournal
 from heartcast.push.service import PushService
 from heartcast.push.templates import Templates
 from heartcast.ranking.boards import HotBoards
@@ -69,11 +73,11 @@ def assemble(
 
     Args:
         settings: With a signing key (``app.secret.with_secret``).
+        heart_store: Opened by ``app.heart_stores``; whoever opened it closes it.
         rebuild_wanted: Called when the hot boards missed events; the owner of tasks then
             runs ``system.hot_view.rebuild()``.
 
     Raises:
-        heart_store: Opened by ``app.heart_stores``; whoever opened it closes it.
         SettingsError: a file cannot be opened, or a template is wrong.
     """
     ids = IdSource(clock)
@@ -186,6 +190,7 @@ def _pushes(
     folder = None if settings.in_memory else Path(settings.data_dir) / "templates"
     known = templates.load(folder)
     hub = realtime.hub
+    inbox, journal = _push_stores(settings, loop, ids, known)
     return PushService(
         settings.push,
         clock=clock,
@@ -193,23 +198,24 @@ def _pushes(
         loop=loop,
         wheel=realtime.wheel,
         templates=known,
-        inbox=_inbox(settings, loop, ids, known),
+        inbox=inbox,
+        journal=journal,
         deliver=deliver_by(hub),
         is_watched=hub.is_watched,
         report=_push_failed,
     )
 
 
-def _inbox(settings: Settings, loop: asyncio.AbstractEventLoop, ids: IdSource, known: Templates) -> Inbox:
+def _push_stores(
+    settings: Settings, loop: asyncio.AbstractEventLoop, ids: IdSource, known: Templates
+) -> tuple[Inbox, Journal]:
+    max_pushes = settings.push.max_inbox
     if settings.in_memory:
-        return MemoryInbox(ids.next, settings.push.max_inbox)
-    return open_inbox(
-        Path(settings.data_dir) / "inbox.db",
-        templates=known,
-        new_epoch=ids.next,
-        max_pushes=settings.push.max_inbox,
-        loop=loop,
-    )
+        return MemoryInbox(ids.next, max_pushes), MemoryJournal()
+    file = push_file.open_file(Path(settings.data_dir) / push_file.FILE_NAME, loop)
+    ids.skip_past(file.last_id())
+    inbox = load_inbox(file, templates=known, new_epoch=ids.next, max_pushes=max_pushes)
+    return inbox, SqliteJournal(file, known)
 
 
 def _http_options(settings: Settings) -> HttpOptions:

@@ -79,6 +79,9 @@ def _backwards(before: int, limit: int, answer: InboxSince) -> InboxSince:
         if isinstance(found, Kept):
             pushes = [push for push in reversed(found.pushes) if not before or push.offset < before]
             found = found._replace(pushes=pushes[:limit])
+            for push in found.pushes:
+                # Its device has it now: it can no longer be taken back.
+                push.attempts += 1
         answer(found)
 
     return turned

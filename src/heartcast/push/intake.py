@@ -73,10 +73,10 @@ class Intake:
     def accept(
         self, user_id: int | str, template_name: str, payload: dict[str, Any], extra: Extra | None = None
     ) -> tuple[Push, int]:
-        """Take a push and let it enter at once, as a journal in memory allows.
+        """Take a push without waiting to hear that it is safe.
 
         Returns:
-            The waiting push and its shard.
+            The push and its shard. It waits there already, or will when the journal has it.
 
         Raises:
             InvalidInput: the user may not be an id, or the payload does not fit the template.
@@ -85,7 +85,10 @@ class Intake:
             Overloaded: the shard, or everything, is full. Nothing was taken.
         """
         taken = self.take(user_id, template_name, payload, extra)
-        self.enter(taken)
+        if extra is None and not self._journal.is_durable:
+            self.enter(taken)
+        else:
+            self.submit((taken,), (), _ignore)
         return taken
 
     def take(
@@ -210,3 +213,7 @@ class Intake:
         if self.is_stopping:
             return Unavailable("this server is stopping", code="stopping")
         return Overloaded("the shard of this user is full", retry_after_s=1, code="shard_full")
+
+
+def _ignore(error: StoreUnavailable | None) -> None:
+    """Nobody waits for the answer; what was refused was withdrawn and counted."""

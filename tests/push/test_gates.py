@@ -1,0 +1,304 @@
+"""Every gate through a whole service: verdict, reason, time, and what follows from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heartcast.push.journal import Change, Note
+from heartcast.push.journal.memory import MemoryJournal
+from heartcast.push.model import RANKS, Priority, Push, State
+from heartcast.push.options import CapOptions
+from heartcast.push.preferences import Preferences, QuietHours, Window, wishes_of
+from heartcast.push.shard import Shard
+from heartcast.testing.pushes import PushRig
+
+
+def ends(push: Push) -> tuple[State, str]:
+    return push.state, push.reason
+
+
+def wish(rig: PushRig, user: str, **preferences: Any) -> None:
+    rig.service.preferences.put(user, wishes_of(Preferences(**preferences)))
+
+
+def settled(rig: PushRig, **extra: Any) -> Push:
+    push = rig.special(**extra)
+    rig.turns.settle()
+    return push
+
+
+# ── ttl and time ─────────────────────────────────────────────────────────────
+
+
+def test_a_ttl_of_its_own_counts_from_the_time_asked_for_and_ends_it_in_the_inbox_too() -> None:
+    rig = PushRig()
+    sends_ms = rig.clock.wall_ms() + 10_000
+    push = rig.special(ttl_ms=2_000, due_ms=sends_ms, sends_at_ms=sends_ms)
+    rig.turns.advance(10.5)
+    assert push.state is State.SENT
+    rig.turns.advance(1.0)
+    assert push.state is State.SENT
+    rig.turns.advance(1.0)
+    assert ends(push) == (State.EXPIRED, "ttl")
+    assert list(rig.inbox.kept()) == []
+
+
+def test_a_clock_that_jumps_forward_releases_and_one_that_jumps_back_waits_again() -> None:
+    rig = PushRig()
+    push = rig.special(due_ms=rig.clock.wall_ms() + 60_000)
+    rig.clock.step_wall(-120)
+    rig.turns.advance(61.0, step_s=0.5)
+    assert push.state is State.DEFERRED
+    rig.clock.step_wall(+120)
+    rig.turns.advance(0.2)
+    assert push.state is State.SENT
+
+
+# ── preferences and quiet hours ──────────────────────────────────────────────
+
+
+def test_what_a_user_switched_off_is_suppressed_with_the_reason_also_when_critical() -> None:
+    rig = PushRig()
+    wish(rig, "ann", categories={"marketing": False, "news": True})
+    assert ends(settled(rig, category="marketing", priority=Priority.CRITICAL)) == (
+        State.SUPPRESSED,
+        "category_off",
+    )
+    assert settled(rig, category="news").state is State.SENT
+    wish(rig, "ann", routes={"realtime": False})
+    assert ends(settled(rig)) == (State.SUPPRESSED, "route_off")
+
+
+def quiet_until_seven(mode: str = "defer") -> QuietHours:
+    # The rig's clock stands at 22:13:20 UTC.
+    return QuietHours("UTC", [Window("22:00", "07:00")], mode)  # type: ignore[arg-type]
+
+
+def test_quiet_hours_defer_and_release_a_little_later_in_order_with_all_gates_asked_again() -> None:
+    rig = PushRig(quiet_jitter_s=60.0)
+    wish(rig, "ann", quiet_hours=quiet_until_seven())
+    pushes = [rig.push(title=str(n)) for n in range(3)]
+    late = rig.special(ttl_ms=60_000)
+    urgent = settled(rig, priority=Priority.CRITICAL)
+    assert urgent.state is State.SENT
+    assert [push.state for push in pushes] == [State.DEFERRED] * 3
+    [held] = pushes[0].asked.rounds
+    assert (held.gate, held.reason) == ("quiet_hours", "quiet_hours")
+    end_ms = 1_700_000_000_000 // 86_400_000 * 86_400_000 + 86_400_000 + 7 * 3_600_000
+    assert end_ms <= held.until_ms < end_ms + 60_000
+
+    rig.clock.advance((end_ms - 500 - rig.clock.wall_ms()) / 1000)
+    rig.turns.advance(0.4)
+    assert pushes[0].state is State.DEFERRED
+    wish(rig, "ann", categories={"x": False})
+    rig.turns.advance(61.0, step_s=0.5)
+    assert [push.state for push in pushes] == [State.SENT] * 3
+    assert [push.offset for push in pushes] == [2, 3, 4]
+    assert ends(late) == (State.EXPIRED, "ttl")
+
+
+def test_quiet_hours_that_drop_say_so() -> None:
+    rig = PushRig()
+    wish(rig, "ann", quiet_hours=quiet_until_seven("drop"))
+    assert ends(settled(rig)) == (State.SUPPRESSED, "quiet_hours")
+
+
+# ── caps ─────────────────────────────────────────────────────────────────────
+
+
+def test_a_cap_counts_what_left_per_user_and_per_category_and_never_what_is_critical() -> None:
+    rig = PushRig(
+        cap=CapOptions(cap="3/day log", smooth="20/min"),
+        category_caps={"marketing": CapOptions(cap="1/day log", smooth="20/min")},
+    )
+    assert settled(rig, category="marketing").state is State.SENT
+    assert ends(settled(rig, category="marketing")) == (State.SUPPRESSED, "cap")
+    assert settled(rig, priority=Priority.CRITICAL).state is State.SENT
+    # What was refused, and what was critical, has used up nothing.
+    assert [settled(rig).state for _ in range(3)] == [State.SENT, State.SENT, State.SUPPRESSED]
+    assert settled(rig, user="bob", category="marketing").state is State.SENT
+    rig.clock.advance(86_400.0)
+    assert settled(rig, category="marketing").state is State.SENT
+
+
+def test_a_cap_may_defer_until_there_is_room() -> None:
+    rig = PushRig(cap=CapOptions(cap="1/min log", smooth="20/min", mode="defer"))
+    assert settled(rig).state is State.SENT
+    second = settled(rig)
+    assert second.state is State.DEFERRED
+    rig.turns.advance(59.0, step_s=0.5)
+    assert second.state is State.DEFERRED
+    rig.turns.advance(2.0)
+    assert second.state is State.SENT
+
+
+def test_a_push_that_the_inbox_refused_is_counted_once() -> None:
+    rig = PushRig(cap=CapOptions(cap="1/day log", smooth="20/min"))
+    from heartcast.core.errors import StoreUnavailable
+
+    rig.inbox.refusals = [StoreUnavailable("busy")] * 3
+    push = rig.push()
+    rig.turns.advance(2.0)
+    assert push.state is State.SENT
+
+
+class NotingJournal(MemoryJournal):
+    """Remembers its notes as one on a disk does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted: dict[str, Note] = {}
+
+    def write(self, change: Change, done: Any) -> None:
+        for note in change.notes:
+            self.noted[note.key] = note
+        super().write(change, done)
+
+    def notes(self, kind: str, now_ms: int) -> list[Note]:
+        notes = [note for key, note in self.noted.items() if key.startswith(kind)]
+        return [note for note in notes if note.value is not None and note.until_ms >= now_ms]
+
+
+def test_caps_and_dedupe_keys_are_remembered_by_the_next_process() -> None:
+    journal = NotingJournal()
+    options: dict[str, Any] = {"cap": CapOptions(cap="2/day log", smooth="20/min"), "journal": journal}
+    rig = PushRig(**options)
+    settled(rig, dedupe_key="k", dedupe_ms=60_000)
+    settled(rig)
+    rig = PushRig(**options)
+    assert ends(settled(rig)) == (State.SUPPRESSED, "cap")
+    assert rig.service.intake.duplicate_of("ann", _extra("k")) is not None
+
+
+# ── repeats ──────────────────────────────────────────────────────────────────
+
+
+def _extra(key: str) -> Any:
+    from heartcast.push.model import Extra
+
+    return Extra(dedupe_key=key, dedupe_ms=60_000)
+
+
+def test_a_key_is_used_until_its_window_ends_or_its_push_ends_unseen() -> None:
+    rig = PushRig()
+    first = settled(rig, dedupe_key="k", dedupe_ms=60_000)
+    assert rig.service.intake.duplicate_of("ann", _extra("k")) == first.id
+    assert rig.service.intake.duplicate_of("bob", _extra("k")) is None
+    rig.clock.advance(60.0)
+    assert rig.service.intake.duplicate_of("ann", _extra("k")) is None
+
+    second = settled(rig, dedupe_key="k", dedupe_ms=60_000)
+    rig.service.recall.cancel(second, tuple, lambda error: None)
+    assert rig.service.intake.duplicate_of("ann", _extra("k")) is None
+
+
+def test_duplicates_that_come_together_after_a_wait_are_found_when_they_are_released() -> None:
+    rig = PushRig(quiet_jitter_s=0.0)
+    wish(rig, "ann", quiet_hours=quiet_until_seven())
+    first = settled(rig, dedupe_key="k", dedupe_ms=1_000)
+    rig.turns.advance(5.0)
+    second = settled(rig, dedupe_key="k", dedupe_ms=1_000)
+    rig.clock.advance(9 * 3600.0)
+    rig.turns.advance(1.0)
+    assert first.state is State.SENT
+    assert ends(second) == (State.SUPPRESSED, "duplicate")
+    assert second.asked.rounds[-1].other == first.id
+
+
+def test_of_one_collapse_key_only_the_newest_that_waits_leaves() -> None:
+    rig = PushRig()
+    older = rig.special(collapse_key="score", title="1:0")
+    other = rig.special(collapse_key="weather")
+    newer = settled(rig, collapse_key="score", title="2:0")
+    assert ends(older) == (State.SUPPRESSED, "collapsed")
+    assert older.asked.rounds[-1].other == newer.id
+    assert (other.state, newer.state) == (State.SENT, State.SENT)
+
+    newest = settled(rig, collapse_key="score", title="3:0")
+    assert ends(newer) == (State.SUPPRESSED, "collapsed")
+    rig.connect("ann")
+    settled(rig, collapse_key="score", title="4:0")
+    # A device had that one: what it shows cannot be taken away.
+    assert newest.state is State.SENT
+
+
+def test_what_is_due_next_week_does_not_silence_what_is_due_now() -> None:
+    rig = PushRig()
+    rig.special(collapse_key="score", due_ms=rig.clock.wall_ms() + 500_000)
+    rig.turns.settle()
+    later = rig.special(collapse_key="score", due_ms=rig.clock.wall_ms() + 600_000)
+    assert later.state is State.DEFERRED
+    assert settled(rig, collapse_key="score").state is State.SENT
+
+
+# ── priorities ───────────────────────────────────────────────────────────────
+
+
+def test_urgent_pushes_go_first_but_never_before_an_earlier_one_of_their_user() -> None:
+    rig = PushRig(shards=1, workers=1)
+    low = rig.special("bob", priority=Priority.LOW)
+    normal = rig.push("cid")
+    first_of_ann = rig.special("ann", priority=Priority.LOW)
+    urgent = rig.special("ann", priority=Priority.CRITICAL)
+    order: list[str] = []
+    rig.service.delivery.stored = lambda push, now_ms: order.append(push.id) or True  # type: ignore[method-assign, func-returns-value]
+    rig.turns.settle()
+    assert order == [push.id for push in (first_of_ann, urgent, normal, low)]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.sampled_from(list(Priority)), st.integers(0, 500)), max_size=80),
+    st.integers(1, 5),
+)
+def test_no_user_is_reordered_nothing_is_lost_and_nothing_starves(
+    script: list[tuple[int, Priority, int]], limit: int
+) -> None:
+    from heartcast.push.model import Extra
+    from heartcast.testing.contracts.journal import a_push
+
+    shard, taken = Shard(0, 0.0), []
+    now_ms = 1_700_000_000_000
+    put: list[Push] = []
+    for number, (user, priority, pause_ms) in enumerate(script):
+        now_ms += pause_ms
+        push = a_push(f"p{number:03}", f"u{user}")
+        push.accepted_ms = now_ms
+        push.extra = Extra(priority=priority) if priority is not Priority.NORMAL else None
+        put.append(push)
+        shard.put(push)
+        if number % 2:
+            taken += shard.take(limit, now_ms)
+            shard.finish(0, 0.0)
+    while shard.waiting:
+        taken += shard.take(limit, now_ms)
+        shard.finish(0, 0.0)
+    assert sorted(push.id for push in taken) == [push.id for push in put]
+    for user in {push.user for push in put}:
+        own = [push.id for push in taken if push.user == user]
+        assert own == sorted(own)
+
+
+def test_a_low_push_is_lifted_by_waiting() -> None:
+    from heartcast.push.model import Extra
+    from heartcast.testing.contracts.journal import a_push
+
+    shard = Shard(0, 0.0)
+    low = a_push("low", "bob")
+    low.extra = Extra(priority=Priority.LOW)
+    shard.put(low)
+    for number in range(10):
+        urgent = a_push(f"urgent{number}", f"u{number}")
+        urgent.extra = Extra(priority=Priority.CRITICAL)
+        urgent.accepted_ms += 4_000
+        shard.put(urgent)
+    assert shard.take(1, low.accepted_ms + 4_000) == [low]
+    assert RANKS[Priority.LOW] < RANKS[Priority.CRITICAL]
+
+
+def test_options_refuse_a_cap_that_is_none() -> None:
+    with pytest.raises(ValueError, match="bucket"):
+        CapOptions(cap="3/day", smooth="20/min")
