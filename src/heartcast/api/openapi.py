@@ -132,6 +132,7 @@ def route(routes: Iterable[Route]) -> Route:
         handler=lambda call: answer,
         summary="This document.",
         tag="operation",
+        answers={200: None},
         is_public=True,
     )
     answer = Answer(200, msgspec.json.encode(document([*described, itself])))

@@ -17,7 +17,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from heartcast import __version__
-from heartcast.api.route import Answer, Call, Route
+from heartcast.api.problems import status_problem
+from heartcast.api.route import Answer, Call, Parameter, Route
 from heartcast.core.errors import HeartcastError, StoreUnavailable
 from heartcast.realtime import presence
 from heartcast.realtime.log import Complete, Gap, Position, Publication
@@ -154,6 +155,10 @@ class ServerApi:
             if known is not None:
                 done(known)
                 return
+        if self._hub.options_of(body.channel).delivery == "assured":
+            # Not 100: that one is temporary, and clients would try it again for ever.
+            done(_PUSHES_ONLY)
+            return
         if body.skip_history:
             self._publish_past_history(body, done)
             return
@@ -234,8 +239,12 @@ class ServerApi:
 
     def _subscribe(self, session: Session, channel: str) -> None:
         def joined(answer: Joined | Refusal) -> None:
-            if isinstance(answer, Joined):
+            room = session.room(channel)
+            if isinstance(answer, Joined) and room is not None:
                 session.push_line(_subscribe_line(channel, answer))
+                # A subscribe push has no place for them, and they count as sent: the
+                # latest of a cache, what waits in an inbox.
+                self._hub.push(session, room, answer.publications)
 
         self._hub.join(session, channel, None, joined)
 
@@ -385,6 +394,9 @@ def _collect(
         run(method, body, partial(keep, index, method))
 
 
+_PUSHES_ONLY = envelopes.NOT_AVAILABLE._replace(
+    message="not available: inboxes take pushes only, by POST /push"
+)
 _UNAUTHORIZED = Answer(401, _reply(envelopes.UNAUTHORIZED))
 
 
@@ -415,10 +427,47 @@ def _handler(api: ServerApi, method: str) -> Callable[[Call], Answer | None]:
     return handle
 
 
-def routes(realtime: Realtime) -> list[Route]:
-    """``POST /api/<method>`` for every method."""
-    api = ServerApi(realtime)
+def _speaks_websocket(call: Call) -> Answer:
+    upgrade = ((b"upgrade", b"websocket"),)
+    return status_problem(426, "this path speaks WebSocket", "websocket_refused", headers=upgrade)
+
+
+def _faces() -> list[Route]:
+    """What clients connect to. The gateway takes these over; here they are described, and
+    whoever comes with another method or without an upgrade is told so."""
     return [
+        Route(
+            method="GET",
+            path="/api/v1/stream",
+            handler=lambda call: Answer(200, content_type=b"text/event-stream; charset=utf-8"),
+            summary="Channels as server-sent events; `Last-Event-ID` continues all of them.",
+            tag="realtime",
+            answers={200: None},
+            parameters=(
+                Parameter(name="channel", summary="A channel to read.", is_required=True, is_list=True),
+                Parameter(name="token", summary="A token, where no Authorization header can be sent."),
+                Parameter(
+                    name="last_event_id", summary="As the header, for a page that opens a new EventSource."
+                ),
+            ),
+            is_public=True,
+        ),
+        Route(
+            method="GET",
+            path="/connection/websocket",
+            handler=_speaks_websocket,
+            summary="The Centrifugo client protocol (JSON) over WebSocket.",
+            tag="realtime",
+            answers={101: None},
+            is_public=True,
+        ),
+    ]
+
+
+def routes(realtime: Realtime) -> list[Route]:
+    """``POST /api/<method>`` for every method, and what clients connect to."""
+    api = ServerApi(realtime)
+    methods = [
         Route(
             method="POST",
             path=f"/api/{name}",
@@ -431,3 +480,4 @@ def routes(realtime: Realtime) -> list[Route]:
         )
         for name, (body, _, summary) in api.methods.items()
     ]
+    return [*methods, *_faces()]
