@@ -1,6 +1,6 @@
 """``kill -9`` while pushes are accepted: what was answered with 202 reaches its user, in order.
 
-``HEARTCAST_KILLS`` sets the number of cycles.
+``SOAK_KILLS`` sets the number of cycles.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from heartcast.app.settings import Settings
 from heartcast.core.clock import SystemClock, rfc3339
 from heartcast.testing.server import RunningServer
 
-KILLS = int(os.environ.get("HEARTCAST_KILLS", "3"))
+KILLS = int(os.environ.get("SOAK_KILLS", "3"))
 USERS = 4
 
 

@@ -82,7 +82,8 @@ def test_windows_that_meet_are_one() -> None:
 
 @given(
     st.sampled_from(["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu"]),
-    st.integers(0, 23), st.integers(0, 23), st.integers(utc("2026-01-01T00:00:00"), utc("2026-12-31T00:00:00")),
+    st.integers(0, 23), st.integers(0, 23),
+    st.integers(utc("2026-01-01T00:00:00"), utc("2026-12-31T00:00:00")),
 )  # fmt: skip
 def test_quiet_agrees_with_what_the_wall_clock_shows_except_where_it_repeats_itself(
     zone: str, start: int, end: int, now_ms: int

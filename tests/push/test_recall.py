@@ -13,7 +13,7 @@ from heartcast.push.journal.memory import MemoryJournal
 from heartcast.push.model import Extra, Push, State
 from heartcast.testing.pushes import PushRig
 
-RACES = int(os.environ.get("HEARTCAST_RACES", "20000"))
+RACES = int(os.environ.get("SOAK_RACES", "20000"))
 
 
 class FullJournal(MemoryJournal):

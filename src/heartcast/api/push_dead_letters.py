@@ -107,9 +107,8 @@ class _DeadApi:
         extra = letter.extra or Extra()
         again = Extra(priority=extra.priority, category=extra.category, retry_of=letter.id)
         taken = self._service.intake.take(letter.user_id, name, payload, again)
-        accepted = PushAccepted(
-            taken.push.id, letter.user_id, name, "queued", taken.shard, rfc3339(taken.push.accepted_ms)
-        )
+        push, shard = taken
+        accepted = PushAccepted(push.id, letter.user_id, name, "queued", shard, rfc3339(push.accepted_ms))
         answer = Answer(202, _encode(accepted))
         gone = self._service.dead.take(letter.id)
         done = partial(self._retried, call, ticket, letter, answer)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -32,11 +32,8 @@ _encode = msgspec.json.Encoder().encode
 Entered = Callable[[StoreUnavailable | None], None]
 
 
-class Taken(NamedTuple):
-    """A push that was checked and has its account, but does not wait in its shard yet."""
-
-    push: Push
-    shard: int
+Taken = tuple[Push, int]
+"""A push that was checked and has its account, and its shard, where it does not wait yet."""
 
 
 class Intake:
@@ -103,7 +100,9 @@ class Intake:
         template = self._templates.find(template_name)
         template.check(payload)
         options = self._options
-        data = self.packed(payload)
+        data = _encode(payload)
+        if len(data) > options.max_payload_bytes:
+            raise self._too_large()
         if is_numeric := isinstance(user_id, int):
             index = user_id % options.shards
         else:
@@ -125,7 +124,7 @@ class Intake:
         shard.reserved += 1
         if extra is not None and extra.dedupe_key:
             self._duplicates.use(dedupe_note(push, now_ms))
-        return Taken(push, index)
+        return push, index
 
     def packed(self, payload: dict[str, Any]) -> bytes:
         """A payload as it is kept.
@@ -135,11 +134,7 @@ class Intake:
         """
         data = _encode(payload)
         if len(data) > self._options.max_payload_bytes:
-            raise BodyTooLarge(
-                f"must be at most {self._options.max_payload_bytes} bytes as JSON",
-                pointer="/payload",
-                code="payload_too_large",
-            )
+            raise self._too_large()
         return data
 
     def duplicate_of(self, user_id: int | str, extra: Extra) -> str | None:
@@ -207,6 +202,12 @@ class Intake:
             else:
                 self.withdraw(taken)
         done(error)
+
+    def _too_large(self) -> BodyTooLarge:
+        limit = self._options.max_payload_bytes
+        return BodyTooLarge(
+            f"must be at most {limit} bytes as JSON", pointer="/payload", code="payload_too_large"
+        )
 
     def _full(self) -> Unavailable:
         self.refused += 1

@@ -12,7 +12,7 @@ the window covers both; where it leaves one out, the time that the clock shows i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from datetime import date, datetime, time, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -188,6 +188,8 @@ class PreferenceBook:
 
     def __init__(self) -> None:
         self._wishes: dict[str, Wishes] = {}
+        self.said: Container[str] = self._wishes
+        """Users who said something."""
         self.find = self._wishes.get
         """``find(user)``: what the user wishes, or None when nothing was ever said."""
 

@@ -135,7 +135,7 @@ class PushService:
         self._caps = Caps(options.cap, options.category_caps, self._note)
         self._duplicates = Duplicates(self._note)
         self._collapses = Collapses(self._replace)
-        self.chain = Chain([*self._own_gates(), *gates])
+        self.chain = Chain([*self._own_gates(), *gates], self.preferences.said)
         self.intake = Intake(
             options, clock=clock, ids=ids, templates=templates, journal=self.journal, ledger=self.ledger,
             pool=self.pool, waiting=self.waiting, duplicates=self._duplicates, collapses=self._collapses,
@@ -185,10 +185,10 @@ class PushService:
     def _work(self, batch: list[Push], finish: Finish) -> None:
         now_ms = self._clock.wall_ms()
         leaving: list[Push] = []
-        ask = self.chain.ask
+        ask, queued, sending = self.chain.ask, State.QUEUED, State.SENDING
         try:
             for push in batch:
-                if push.state is not State.QUEUED:
+                if push.state is not queued:
                     continue
                 # One that the inbox refused has passed, and was counted, already.
                 if not push.gated_ms:
@@ -196,7 +196,7 @@ class PushService:
                         self._held(push, *spoken, now_ms)
                         continue
                     push.gated_ms = now_ms
-                push.state = State.SENDING
+                push.state = sending
                 leaving.append(push)
             if leaving:
                 self.inbox.append(leaving, now_ms, partial(self._stored, leaving, finish))
@@ -230,8 +230,9 @@ class PushService:
             finish(None)
             return
         now_ms = self._clock.wall_ms()
+        sent = State.SENT
         for push in pushes:
-            push.state = State.SENT
+            push.state = sent
             push.changed_ms = now_ms
             if push.extra is not None and (push.extra.ttl_ms or push.extra.due_ms):
                 self.waiting.watch_ttl(push)

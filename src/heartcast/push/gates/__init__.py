@@ -12,7 +12,7 @@ used up nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import NamedTuple
 
 from heartcast.push.model import Push, State
@@ -45,19 +45,29 @@ class Gate(NamedTuple):
     """Told of each push that all gates let pass."""
     needs_extras: bool = False
     """It has nothing to say about a push without extras, and is not asked."""
+    needs_wishes: bool = False
+    """It has nothing to say about users who never said what they want, and is not asked."""
 
 
 class Chain:
-    """All gates in their order."""
+    """All gates in their order.
 
-    __slots__ = ("_all", "_gates", "_plain", "_told", "_told_plain")
+    Args:
+        said: Users who said what they want.
+    """
 
-    def __init__(self, gates: Sequence[Gate]) -> None:
+    __slots__ = ("_all", "_gates", "_plain", "_plain_silent", "_said", "_told", "_told_plain")
+
+    def __init__(self, gates: Sequence[Gate], said: Container[str] = ()) -> None:
         self._gates = gates
+        self._said = said
+        plain = [gate for gate in gates if not gate.needs_extras]
         self._all = [(gate.name, gate.ask) for gate in gates]
-        self._plain = [(gate.name, gate.ask) for gate in gates if not gate.needs_extras]
+        self._plain = [(gate.name, gate.ask) for gate in plain]
+        # Nearly every push of nearly every server: what need not be asked costs the most.
+        self._plain_silent = [(gate.name, gate.ask) for gate in plain if not gate.needs_wishes]
         self._told = [gate.passed for gate in gates if gate.passed]
-        self._told_plain = [gate.passed for gate in gates if gate.passed and not gate.needs_extras]
+        self._told_plain = [gate.passed for gate in plain if gate.passed]
 
     @property
     def names(self) -> list[str]:
@@ -66,11 +76,16 @@ class Chain:
 
     def ask(self, push: Push, now_ms: int) -> tuple[str, Verdict] | None:
         """The first verdict and who gave it; None: all let the push pass, and have counted it."""
-        is_plain = push.extra is None
-        for name, ask in self._plain if is_plain else self._all:
+        if push.extra is not None:
+            asks, told = self._all, self._told
+        elif push.user in self._said:
+            asks, told = self._plain, self._told_plain
+        else:
+            asks, told = self._plain_silent, self._told_plain
+        for name, ask in asks:
             verdict = ask(push, now_ms)
             if verdict is not None:
                 return name, verdict
-        for tell in self._told_plain if is_plain else self._told:
+        for tell in told:
             tell(push, now_ms)
         return None

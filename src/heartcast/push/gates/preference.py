@@ -33,7 +33,7 @@ def preference(wishes_of: WishesOf) -> Gate:
             return _NO_CATEGORY
         return None
 
-    return Gate("preference", ask)
+    return Gate("preference", ask, needs_wishes=True)
 
 
 def quiet_hours(wishes_of: WishesOf, jitter_ms: int) -> Gate:
@@ -56,4 +56,4 @@ def quiet_hours(wishes_of: WishesOf, jitter_ms: int) -> Gate:
         released_ms = until_ms + (hash64(push.user) % jitter_ms if jitter_ms else 0)
         return Verdict(State.DEFERRED, "quiet_hours", released_ms)
 
-    return Gate("quiet_hours", ask)
+    return Gate("quiet_hours", ask, needs_wishes=True)
