@@ -400,3 +400,49 @@ def test_preferences_that_could_not_be_written_are_not_kept() -> None:
     journal.answer(StoreUnavailable("disk full"))
     assert [answer.status for answer in answers] == [503]
     assert api.call("GET", path, id="ann")[1] == {}
+
+
+# ── everything of one user ───────────────────────────────────────────────────
+
+
+def test_a_users_inbox_is_shown_in_pages_and_what_its_user_saw_cannot_be_taken_back(api: Api) -> None:
+    ids = [api.post(payload={"title": str(n)})[1]["id"] for n in range(3)]
+    api.rig.turns.settle()
+    path, ann = ("GET", "/api/v1/users/{id}/inbox"), Identity(user="ann")
+    _, page = api.call(*path, id="ann", query="limit=2")
+    assert [(item["id"], item["data"]["title"]) for item in page["items"]] == [(ids[0], "0"), (ids[1], "1")]
+    _, rest = api.call(*path, id="ann", query=f"cursor={page['next_cursor']}", identity=ann)
+    assert ([item["id"] for item in rest["items"]], rest["next_cursor"]) == ([ids[2]], None)
+    assert api.cancel(ids[0])[0] == 200
+    assert api.cancel(ids[2])[1]["code"] == "push_on_its_way"
+    assert api.call(*path, id="ann", identity=Identity(user="bob"))[0] == 403
+    assert api.call(*path, id="ann", query="cursor=x")[0] == 422
+
+
+def test_a_user_is_exported_and_erased_wherever_its_pushes_are() -> None:
+    api = Api(near_s=10.0)
+    api.call("PUT", "/api/v1/users/{id}/preferences", {"categories": {"x": False}}, id="ann")
+    in_inbox = api.post()[1]["id"]
+    api.rig.turns.settle()
+    ended = api.post(category="x")[1]["id"]
+    api.rig.turns.settle()
+    far = api.post(send_at="2023-12-01T09:00:00Z", dedupe_key="k")[1]["id"]
+    near = api.post(send_at="2023-11-14T22:13:25Z")[1]["id"]
+    other = api.post(user_id="bob")[1]["id"]
+
+    _, export = api.call("GET", "/api/v1/users/{id}/export", id="ann")
+    assert [(push["id"], push["status"]) for push in export["pushes"]] == [
+        (in_inbox, "sent"), (ended, "suppressed"), (far, "deferred"), (near, "deferred"),
+    ]  # fmt: skip
+    assert export["preferences"] == {"categories": {"x": False}}
+
+    status, erased = api.call("DELETE", "/api/v1/users/{id}/pushes", id="ann")
+    assert (status, erased) == (200, {"cancelled": 3, "records": 1, "dead_letters": 0})
+    _, export = api.call("GET", "/api/v1/users/{id}/export", id="ann")
+    assert (export["pushes"], export["preferences"]) == ([], {})
+    assert api.call("GET", "/api/v1/users/{id}/inbox", id="ann")[1]["items"] == []
+    assert api.post(dedupe_key="k")[0] == 202
+    api.rig.turns.advance(20.0)
+    assert api.get(other)["status"] == "sent"
+    waiting = api.rig.service.waiting
+    assert (waiting.far, waiting.near) == (0, 0)

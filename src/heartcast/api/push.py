@@ -8,6 +8,7 @@
     POST  /api/v1/pushes/{id}/receipts     what a device did with it
     GET   /api/v1/dead-letters             and one of them, and …/{id}/retry
     GET   /api/v1/users/{id}/preferences   and PUT, DELETE
+    GET   /api/v1/users/{id}/inbox         and /export; DELETE …/pushes erases
     GET   /healthz                         every shard's queues; 503 when one stands still
 
 202 means: accepted, as safe as the journal makes it, and it will end in exactly one way
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import msgspec
 
-from heartcast.api import push_dead_letters, push_one, push_post, push_preferences
+from heartcast.api import push_dead_letters, push_one, push_post, push_preferences, push_users
 from heartcast.api.push_once import Tickets
 from heartcast.api.push_post import MAX_BATCH, PushAccepted
 from heartcast.api.route import Answer, Call, Route
@@ -78,6 +79,7 @@ def routes(service: PushService) -> list[Route]:
         *push_one.routes(service, tickets),
         *push_dead_letters.routes(service, tickets),
         *push_preferences.routes(service, tickets),
+        *push_users.routes(service, tickets),
         Route(
             method="GET",
             path="/healthz",

@@ -88,15 +88,15 @@ class _DeadApi:
     def list(self, call: Call) -> Answer:
         _must_be_server(call.identity)
         values = call.query_values()
-        limit = _limit(values.get("limit", ["50"])[0])
+        limit = limit_of(values.get("limit", ["50"])[0])
         cursor, [user] = values.get("cursor", [""])[0], values.get("user_id", [None])[:1]
         letters = self._service.dead.page(cursor, limit + 1, user)
         more = letters[limit - 1].id if len(letters) > limit else None
-        return Answer(200, _encode(DeadLetters([_shown(letter) for letter in letters[:limit]], more)))
+        return Answer(200, _encode(DeadLetters([shown(letter) for letter in letters[:limit]], more)))
 
     def get(self, call: Call) -> Answer:
         _must_be_server(call.identity)
-        return Answer(200, _encode(_shown(self._service.dead.find(call.params["id"]))))
+        return Answer(200, _encode(shown(self._service.dead.find(call.params["id"]))))
 
     def retry(self, call: Call, ticket: Ticket) -> Answer | None:
         _must_be_server(call.identity)
@@ -126,14 +126,20 @@ class _DeadApi:
         call.respond(answer)
 
 
-def _shown(letter: Letter) -> DeadLetter:
+def shown(letter: Letter) -> DeadLetter:
+    """A letter as it is answered."""
     return DeadLetter(
         letter.id, letter.user_id, letter.template, letter.payload, letter.reason, letter.detail,
         rfc3339(letter.accepted_ms), rfc3339(letter.died_ms),
     )  # fmt: skip
 
 
-def _limit(text: str) -> int:
+def limit_of(text: str) -> int:
+    """A page size, 1 to 200.
+
+    Raises:
+        InvalidInput: it is none.
+    """
     if not text.isdecimal() or not 1 <= int(text) <= MAX_PAGE:
         raise InvalidInput(f"limit must be a number from 1 to {MAX_PAGE}, got {text[:20]!r}")
     return int(text)

@@ -40,6 +40,7 @@ from heartcast.push.model import Push, Round, State
 from heartcast.push.once import KIND as ONCE
 from heartcast.push.once import Once
 from heartcast.push.options import PushOptions
+from heartcast.push.people import People
 from heartcast.push.preferences import KIND as PREFERENCES
 from heartcast.push.preferences import PreferenceBook
 from heartcast.push.recall import Recall
@@ -144,6 +145,11 @@ class PushService:
         self.recall = Recall(
             clock=clock, intake=self.intake, inbox=inbox, journal=self.journal,
             ledger=self.ledger, waiting=self.waiting,
+        )  # fmt: skip
+        self.people = People(
+            clock=clock, ledger=self.ledger, waiting=self.waiting, journal=self.journal, inbox=inbox,
+            dead=self.dead, duplicates=self._duplicates, preferences=self.preferences,
+            receipts=self.receipts,
         )  # fmt: skip
         self._clock = clock
         self._loop = loop

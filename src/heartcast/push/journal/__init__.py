@@ -109,6 +109,10 @@ class Journal(Protocol):
         """The far push with this id, in a list, or an empty list."""
         ...
 
+    def of_user(self, user: str, done: Fetched) -> None:
+        """All far pushes of this user; may give near ones, too. Slow: it looks at everything."""
+        ...
+
     def notes(self, kind: str, now_ms: int) -> list[Note]:
         """Notes whose key begins with ``kind``; asked at start."""
         ...

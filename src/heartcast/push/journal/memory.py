@@ -43,6 +43,9 @@ class MemoryJournal:
         push = self._far.get(push_id)
         done([push] if push else [])
 
+    def of_user(self, user: str, done: Fetched) -> None:
+        done([push for push in self._far.values() if push.user == user])
+
     def notes(self, kind: str, now_ms: int) -> list[Note]:
         return []
 

@@ -17,6 +17,7 @@ _DUE = f"""
     WHERE (due_ms, id) > (?, ?) AND due_ms <= ? AND due_ms > 0 AND state = 0 ORDER BY due_ms, id LIMIT ?
 """  # noqa: S608 - constants
 _FETCH = f"SELECT {_COLUMNS} FROM push WHERE id = ? AND state = 0"  # noqa: S608 - constants
+_OF_USER = f"SELECT {_COLUMNS} FROM push WHERE due_ms > 0 AND state = 0 AND user = ?"  # noqa: S608 - constants
 _FAR = "SELECT count(*) FROM push WHERE due_ms > ? AND state = 0"
 _NOTES = "SELECT key, value, until_ms FROM note WHERE key >= ? AND key < ? AND until_ms >= ?"
 
@@ -69,6 +70,9 @@ class SqliteJournal:
 
     def fetch(self, push_id: str, done: Fetched) -> None:
         self._ask(Read(_FETCH, (push_id,)), done)
+
+    def of_user(self, user: str, done: Fetched) -> None:
+        self._ask(Read(_OF_USER, (user,)), done)
 
     def notes(self, kind: str, now_ms: int) -> list[Note]:
         end = kind[:-1] + chr(ord(kind[-1]) + 1)

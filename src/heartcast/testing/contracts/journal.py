@@ -68,6 +68,15 @@ async def fetch(journal: Journal, push_id: str) -> list[Push]:
     return found
 
 
+async def of_user(journal: Journal, user: str) -> list[Push]:
+    """``Journal.of_user``, awaited."""
+    answer: asyncio.Future[list[Push] | StoreUnavailable] = asyncio.get_running_loop().create_future()
+    journal.of_user(user, answer.set_result)
+    found = await answer
+    assert isinstance(found, list)
+    return found
+
+
 def ids(pushes: list[Push]) -> list[str]:
     return [push.id for push in pushes]
 
@@ -179,6 +188,8 @@ class JournalContract(ABC):
             journal.leave(push)
 
         assert ids(await fetch(journal, "p2")) == ["p2"]
+        assert len(await of_user(journal, "ann")) == 6
+        assert await of_user(journal, "bob") == []
         assert await fetch(journal, "p7") == []
         first = await due(journal, HORIZON_MS + 9, limit=2)
         rest = await due(journal, HORIZON_MS + 9, after=(first[-1].due_ms, first[-1].id))
