@@ -6,6 +6,7 @@ import subprocess
 from urllib.request import Request, urlopen
 
 from prometheus_client.parser import text_string_to_metric_families
+from websockets.sync.client import connect
 
 from heartcast.testing.server import RunningServer
 
@@ -80,3 +81,16 @@ def test_its_log_has_no_line_per_request_and_no_token(server: RunningServer) -> 
     heart(server, "quiet", "u456")
     assert server.log.read_text() == before
     assert token not in before
+
+
+def test_streams_and_sockets_are_told_apart(server: RunningServer) -> None:
+    sockets, streams = "heartcast_ws_connections[]", "heartcast_sse_connections[]"
+    with (
+        urlopen(f"{server.url}/api/v1/stream?channel=public:a") as stream,
+        connect(server.websocket_url),
+    ):
+        assert stream.readline().startswith(b"retry:")
+        during = values(server)
+
+    assert (during[sockets], during[streams]) == (1, 1)
+    assert during["heartcast_outbound_bytes[]"] == 0

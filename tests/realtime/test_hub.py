@@ -186,6 +186,15 @@ async def test_a_cache_channel_without_a_value_asks_its_source_once(stage: Any) 
     assert again[0].publications[0].data == b'{"count":7,"version":7}'
 
 
+async def test_a_first_subscribe_to_a_cache_is_no_recovery_in_the_counters(stage: Any) -> None:
+    stage.hub.seed("hearts", lambda channel, done: done(b'{"count":7,"version":7}'))
+    stage.join(stage.session(), "hearts:p")
+    assert (stage.hub.recovered, stage.hub.unrecovered) == (0, 0)
+
+    stage.join(stage.session(), "hearts:p", Position(1, "an epoch of before"))
+    assert (stage.hub.recovered, stage.hub.unrecovered) == (1, 0)
+
+
 async def test_a_value_never_goes_back_to_an_older_version(stage: Any) -> None:
     asked: list[Callable[[bytes | None], None]] = []
     stage.hub.seed("hearts", lambda channel, done: asked.append(done))

@@ -106,7 +106,9 @@ def _responses(port: HttpPort) -> Values:
 
 def _bind_realtime(system: System) -> None:
     metrics, hub = system.metrics, system.realtime.hub
-    metrics.bind("heartcast_ws_connections", lambda: hub.connections)
+    metrics.bind("heartcast_ws_connections", lambda: hub.connections - hub.streams)
+    metrics.bind("heartcast_sse_connections", lambda: hub.streams)
+    metrics.bind("heartcast_outbound_bytes", lambda: hub.waiting_bytes)
     metrics.bind("heartcast_subscriptions", lambda: hub.subscriptions)
     metrics.bind("heartcast_channels", lambda: len(hub.rooms()))
     metrics.bind("heartcast_publications_total", lambda: hub.publications)

@@ -88,18 +88,23 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric("heartcast_ws_connections", "gauge", "WebSocket sessions that are open."),
     Metric("heartcast_sse_connections", "gauge", "Event streams that are open."),
     Metric("heartcast_subscriptions", "gauge", "Subscriptions of all sessions."),
-    Metric("heartcast_channels", "gauge", "Channels with a subscriber or a history."),
+    Metric("heartcast_channels", "gauge", "Channels with a subscriber."),
     Metric("heartcast_publications_total", "counter", "Messages published to channels."),
     Metric("heartcast_deliveries_total", "counter", "Messages written to a subscriber's connection."),
     Metric("heartcast_delivery_bytes_total", "counter", "Bytes written to subscribers."),
-    Metric("heartcast_outbound_bytes", "gauge", "Bytes that wait in sessions' queues."),
+    Metric("heartcast_outbound_bytes", "gauge", "Bytes that wait for sessions that do not keep up."),
     Metric(
         "heartcast_overflows_total",
         "counter",
         "Times a session's queue was full, by what was done.",
         ("policy",),
     ),
-    Metric("heartcast_disconnects_total", "counter", "Sessions closed by the server, by code.", ("code",)),
+    Metric(
+        "heartcast_disconnects_total",
+        "counter",
+        "Sessions closed, by code; 1xxx mostly by clients.",
+        ("code",),
+    ),
     Metric("heartcast_recoveries_total", "counter", "Recoveries: complete, or declared failed.", ("result",)),
     # Hearts and what follows them.
     Metric(

@@ -106,6 +106,8 @@ class Hub:
 
         # Counters since start; observability reads them when it is scraped.
         self.connections = 0
+        self.streams = 0
+        """How many of the connections are event streams."""
         self.connections_total = 0
         self.subscriptions = 0
         self.publications = 0
@@ -237,6 +239,15 @@ class Hub:
     @property
     def user_count(self) -> int:
         return len(self._users)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes for sessions that do not keep up, in their backlogs and sockets. Looks at every session."""
+        return sum(
+            session.backlog.size + session.transport.get_write_buffer_size()
+            for session in self.sessions()
+            if session.backlog is not None
+        )
 
     def client_id(self, serial: int) -> str:
         """A client's id: unlike those of other processes and of this one before its restart."""
@@ -476,6 +487,7 @@ class Hub:
         self._buckets[self._serial % len(self._buckets)].add(session)
         self._unconnected[session] = self.clock.monotonic_s() + self.options.connect_timeout_s
         self.connections += 1
+        self.streams += not session.speaks_frames
         self.connections_total += 1
         return self._serial
 
@@ -498,6 +510,7 @@ class Hub:
         self._unconnected.pop(session, None)
         self.leave_all(session)
         self.connections -= 1
+        self.streams -= not session.speaks_frames
         if not self.connections:
             self.on_empty()
         if session.user is not None:

@@ -99,7 +99,8 @@ class Joining:
 
     def _finish(self, joined: Joined) -> None:
         hub, room, session = self._hub, self._room, self._session
-        if joined.was_recovering:
+        # Every subscribe to a cache is answered as a recovery; few clients had lost anything.
+        if joined.was_recovering and self._position is not None:
             hub.recovered += joined.recovered
             hub.unrecovered += not joined.recovered
         hub.admit(room, session, self._tells)
