@@ -95,9 +95,9 @@ def test_another_file_is_refused(tmp_path) -> None:
         model.read(tmp_path / "x.json")
 
 
-@pytest.mark.parametrize(("largest", "found"), [(16, [1, 2, 4, 8, 16]), (24, [1, 2, 4, 8, 16, 24])])
-def test_loads_double_up_to_the_largest(largest, found) -> None:
-    assert model.loads(largest) == found
+def test_loads_are_eight_equal_steps_up_to_the_largest() -> None:
+    assert model.loads(32) == [4, 8, 12, 16, 20, 24, 28, 32]
+    assert len(set(model.loads(17))) == 8
 
 
 def test_too_small_a_sweep_is_refused() -> None:
@@ -108,7 +108,7 @@ def test_too_small_a_sweep_is_refused() -> None:
 @pytest.mark.parametrize("of", ["push", "hearts", "publish"])
 async def test_a_real_server_is_swept_fitted_and_checked(server, of) -> None:
     found = await model.measure(Target.parse(server.url), SystemClock(), of=of, largest=16, seconds=0.15)
-    assert [s.n for s in found.steps] == [1, 2, 4, 8, 16]
+    assert [s.n for s in found.steps] == [2, 4, 6, 8, 10, 12, 14, 16]
     assert found.hold_out.n == 24
     assert not any(s.failed for s in found.steps)
     # Little's law holds of what was measured: in flight = rate x latency.

@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from heartcast.core.errors import InvalidInput
 from heartcast.loadtest import page
 from heartcast.loadtest import report as reports
 from heartcast.loadtest.bench import bench as run_bench
@@ -74,6 +75,7 @@ def target_flags(command: Command) -> Command:
 def report_flags(command: Command) -> Command:
     """What to do with the outcome."""
     for flag in (
+        click.option("--profile", is_flag=True, help="Put a flame graph of a local server into --html."),
         click.option("--source", "sources", multiple=True, help="Address to connect from; may be repeated."),
         click.option(
             "--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a page with plots."
@@ -149,27 +151,38 @@ def _tree(flags: dict[str, Any]) -> dict[str, Any]:
     return tree
 
 
-_NOT_OF_SCENARIO = {"url", "api_key", "secret", "insecure", "json_", "html", "sources"}
+_NOT_OF_SCENARIO = {"url", "api_key", "secret", "insecure", "json_", "html", "sources", "profile"}
 
 
 def _go(scenario: Scenario, flags: dict[str, Any]) -> None:
     console = Console()
     target = target_of(flags)
+    flames: list[str] = []
+    if flags["profile"] and flags["html"] is None:
+        raise InvalidInput("--profile needs --html: that is where the flame graph goes")
     with LiveView(console) as view:
-        report = on_a_loop(lambda: run_bench(target, scenario, sources=flags["sources"], view=view))
+        report = on_a_loop(
+            lambda: run_bench(
+                target,
+                scenario,
+                sources=flags["sources"],
+                view=view,
+                profiled=flames.append if flags["profile"] else None,
+            )
+        )
     show(report, console)
-    keep(report, flags, console)
+    keep(report, flags, console, flame="".join(flames))
     if not report.is_passed:
         sys.exit(1)
 
 
-def keep(report: reports.Report, flags: dict[str, Any], console: Console) -> None:
+def keep(report: reports.Report, flags: dict[str, Any], console: Console, *, flame: str) -> None:
     """Write the files that were asked for."""
     if flags["json_"] is not None:
         reports.write(report, flags["json_"])
         console.print(f"  · report: {flags['json_']}", highlight=False)
     if flags["html"] is not None:
-        page.write(page.page(report), flags["html"])
+        page.write(page.page(report, flame), flags["html"])
         console.print(f"  · page: {flags['html']}", highlight=False)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from heartcast.cli.bench import target_flags, target_of
@@ -28,23 +29,22 @@ DEFAULT_FILE = "capacity.json"
 )
 @target_flags
 def bench_capacity(of: str, largest: int, seconds: float, json_: Path | None, **flags: Any) -> None:
-    """Keep 1, 2, 4 … requests in flight, fit how far that scales, check it by a held-out load."""
+    """Keep more and more requests in flight, fit how far that scales, check it by a held-out load."""
     console = Console()
     target = target_of(flags)
-    found = on_a_loop(
-        lambda: model.measure(
-            target,
-            SystemClock(),
-            of=of,
-            largest=largest,
-            seconds=seconds,
-            on_step=lambda step: console.print(
-                f"  {step.n:>4} in flight  {step.per_s:>9,.0f}/s  mean {step.mean_ms:.2f} ms  "
-                f"p99 {step.p99_ms:.2f} ms",
-                highlight=False,
-            ),
+    total = model.ROUNDS * (len(model.loads(largest)) + 1)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("measuring", total=total)
+        found = on_a_loop(
+            lambda: model.measure(
+                target,
+                SystemClock(),
+                of=of,
+                largest=largest,
+                seconds=seconds,
+                on_step=lambda step: progress.advance(task),
+            )
         )
-    )
     _show(found, console)
     if json_ is not None:
         model.write(found, json_)
@@ -55,6 +55,12 @@ def bench_capacity(of: str, largest: int, seconds: float, json_: Path | None, **
 
 def _show(found: model.Capacity, console: Console) -> None:
     law, last = found.law, found.steps[-1]
+    for step in [*found.steps, found.hold_out]:
+        console.print(
+            f"  {step.n:>4} in flight  {step.per_s:>9,.0f}/s  mean {step.mean_ms:.2f} ms  "
+            f"p99 {step.p99_ms:.2f} ms",
+            highlight=False,
+        )
     console.print(f"\n[dim]{found.machine}[/dim]", highlight=False)
     table = Table(box=None, padding=(0, 2))
     for column in ("model", "says", "from"):

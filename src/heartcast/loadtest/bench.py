@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 from heartcast.core.clock import Clock, SystemClock
 from heartcast.core.errors import InvalidInput
 from heartcast.loadtest.live import LiveView
+from heartcast.loadtest.profile import Profile
 from heartcast.loadtest.report import Report, report_of, run_name
-from heartcast.loadtest.run import Run
+from heartcast.loadtest.run import Run, Second
 from heartcast.loadtest.scenario import Scenario
 from heartcast.loadtest.scenarios import scene_of
 from heartcast.loadtest.target import Target, meet
@@ -40,8 +41,14 @@ async def bench(
     sources: tuple[str, ...] = (),
     view: LiveView | None = None,
     clock: Clock | None = None,
+    profiled: Callable[[str], None] | None = None,
 ) -> Report:
     """Run one scenario against one server.
+
+    Args:
+        sources: Addresses to connect from; empty: as many as are needed.
+        view: Shown while it runs.
+        profiled: Takes a flame graph of the server as SVG, "" when there is none; None: none is made.
 
     Raises:
         HeartcastError: it could not begin; the text is one sentence that says why.
@@ -49,22 +56,28 @@ async def bench(
     clock = clock or SystemClock()
     check_limits(scenario)
     began_ms = clock.wall_ms()
+    listeners: list[Callable[[Second], None]] = [view.second] if view else []
     run = Run(
         target,
         scenario,
         clock,
         name=run_name(),
         sources=sources or enough_sources(target, scenario.sockets),
-        on_second=view.second if view else None,
+        on_second=lambda second: [listen(second) for listen in listeners],
         on_phase=view.phase if view else None,
     )
     if view is not None:
         view.follow(run)
+    profile = Profile(run) if profiled is not None else None
+    if profile is not None:
+        listeners.append(profile.second)
     try:
         await meet(run.asker, target)
         await run.execute(scene_of)
     finally:
         await run.asker.close()
+    if profile is not None and profiled is not None:
+        profiled(await asyncio.to_thread(profile.flame))
     return report_of(run, began_ms)
 
 

@@ -106,7 +106,7 @@ class Run:
         *,
         name: str,
         sources: tuple[str, ...] = (),
-        on_second: Callable[[Second], None] | None = None,
+        on_second: Callable[[Second], object] | None = None,
         on_phase: Callable[[str], None] | None = None,
     ) -> None:
         self.target = target

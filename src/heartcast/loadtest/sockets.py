@@ -94,6 +94,14 @@ class Client(ABC):
     def received(self, payload: bytes) -> None:
         """A text message came."""
 
+    def received_read(self, data: bytes) -> bool:
+        """All that one read gave, whole frames only: whether it was dealt with as it stands."""
+        return False
+
+    def parsed(self, data: bytes, found: list[tuple[int, bytes]]) -> None:
+        """One read's whole frames were handed to ``received``."""
+        return
+
     @abstractmethod
     def broken(self, detail: str) -> None:
         """Something came that is no frame."""
@@ -191,15 +199,18 @@ class Client(ABC):
             if not data:
                 self.end(0, "closed without a close frame")
                 return
-            self._take(data)
+            self.take_bytes(data)
             # A TLS socket may hold decrypted bytes that epoll does not know of.
             if self.sock is None or not isinstance(sock, ssl.SSLSocket):
                 return
 
-    def _take(self, data: bytes) -> None:
+    def take_bytes(self, data: bytes) -> None:
+        """Bytes came from the socket."""
         if self._rest is not None:
             data = self._rest + data
             self._rest = None
+        elif self.state == 3 and self.received_read(data):
+            return
         start = 0
         if self.state == 2:
             start = self._shake(data)
@@ -220,6 +231,8 @@ class Client(ABC):
                 self._control(first, payload)
             if self.sock is None:
                 return
+        if not start and stop == len(data):
+            self.parsed(data, found)
 
     def _shake(self, data: bytes) -> int:
         end = data.find(b"\r\n\r\n")
@@ -311,8 +324,14 @@ class Crowd:
             sock = self._tls.wrap_socket(sock, server_hostname=self._host, do_handshake_on_connect=False)
         client.sock, client.state = sock, 1
         self._opening += 1
-        self._clients[sock.fileno()] = client
-        self._epoll.register(sock.fileno(), select.EPOLLIN | select.EPOLLOUT)
+        self.adopt(client)
+
+    def adopt(self, client: Client) -> None:
+        """Watch a client's socket; it is told when something can be read or written."""
+        assert client.sock is not None
+        fd = client.sock.fileno()
+        self._clients[fd] = client
+        self._epoll.register(fd, select.EPOLLIN | select.EPOLLOUT)
 
     def _dial(self, serial: int) -> socket.socket:
         sock = socket.socket(self._family, socket.SOCK_STREAM)
