@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from itertools import cycle
-from typing import Any
+from typing import Any, cast
 
 import uvloop
 
@@ -53,8 +53,7 @@ class _Client(asyncio.Protocol):
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
         self._send()
 
     def _send(self) -> None:

@@ -15,6 +15,7 @@ import re
 import struct
 import sys
 import time
+from typing import cast
 
 import uvloop
 
@@ -39,8 +40,7 @@ class _Subscriber(asyncio.Protocol):
         self._is_ready = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.write(_HANDSHAKE + masked(_COMMANDS))
+        cast(asyncio.Transport, transport).write(_HANDSHAKE + masked(_COMMANDS))
 
     def data_received(self, data: bytes) -> None:
         if not self._is_ready and _SUBSCRIBED in data:
