@@ -1,0 +1,46 @@
+"""``heartcast push`` against a real server."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+from urllib.request import Request, urlopen
+
+from heartcast.testing.server import RunningServer
+
+
+def heartcast(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "heartcast", *arguments], capture_output=True, text=True)
+
+
+def call(server: RunningServer, method: str, path: str, body: Any) -> Any:
+    request = Request(
+        server.url + path, json.dumps(body).encode(), {"content-type": "application/json"}, method=method
+    )
+    with urlopen(request) as answer:
+        return json.load(answer)
+
+
+def test_trace_tells_why_somebody_did_not_get_it(server: RunningServer) -> None:
+    call(server, "PUT", "/api/v1/users/u456/preferences", {"categories": {"marketing": False}})
+    body = {"user_id": "u456", "template": "news_v2", "payload": {"title": "x"}, "category": "marketing"}
+    push_id = call(server, "POST", "/push", body)["id"]
+
+    told = heartcast("push", "trace", push_id, "--url", server.url)
+    assert told.returncode == 0, told.stderr
+    assert f"{push_id} to u456, news_v2@1: suppressed (category_off)" in told.stdout
+    assert "preference" in told.stdout
+    told = heartcast("push", "trace", push_id, "--url", server.url, "--json")
+    assert json.loads(told.stdout)["trace"][-1]["reason"] == "category_off"
+
+
+def test_what_cannot_be_told_is_one_sentence(server: RunningServer) -> None:
+    unknown = heartcast("push", "trace", "01HF0000000000000000000000", "--url", server.url)
+    assert (unknown.returncode, unknown.stderr.count("\n")) == (1, 1)
+    assert "no push has this id" in unknown.stderr
+    nobody = heartcast("push", "trace", "x", "--url", "http://127.0.0.1:1")
+    assert (nobody.returncode, "no server answers" in nobody.stderr) == (1, True)
+    wrong = heartcast("push", "trace", "x", "--url", "127.0.0.1")
+    assert (wrong.returncode, "--url must be like" in wrong.stderr) == (2, True)
