@@ -6,6 +6,7 @@ dependency of ours; where it is missing, or may not look, that is said before th
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,10 @@ from heartcast.loadtest.run import Run, Second
 
 _RATE_PER_S = 97
 """Samples per second; a prime, so as not to beat with timers."""
+
+
+_TITLE = re.compile(r'(<text id="title"[^>]*>)[^<]*')
+"""py-spy writes its own command line there, with paths that are nobody's business."""
 
 
 class Profile:
@@ -74,7 +79,7 @@ class Profile:
             self._run.notes.append(f"There is no profile: {why[-1]}.")
             return ""
         text = self._file.read_text(encoding="utf-8")
-        return text[text.find("<svg") :]
+        return _TITLE.sub(r"\1heartcast serve", text[text.find("<svg") :], count=1)
 
 
 def _found() -> str:

@@ -21,6 +21,14 @@ from heartcast.loadtest.verdict import Example
 _BUSY = 0.85
 """Share of one core from which on the tester may be what is slow."""
 _LATE_TESTER_MS = 5.0
+_MEANINGS = {
+    401: "the server does not know the caller",
+    403: "the caller may not do this",
+    404: "there is no such thing on this server",
+    422: "the server does not take such a body",
+    429: "a rate limit of the server was met",
+    503: "the server was full, or stopping",
+}
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -185,6 +193,13 @@ def _warnings(run: Run, seconds: list[Second]) -> list[str]:
         )
     if tester.limit:
         said.append(f"Not the server but {tester.limit}.")
+    for status, times in sorted(run.pool.statuses.items()):
+        if not 200 <= status < 300:
+            meaning = _MEANINGS.get(status, "see the server's log")
+            said.append(
+                f"{times:,} requests "
+                + (f"were answered {status}: {meaning}." if status else "got no answer.")
+            )
     return said
 
 
