@@ -8,12 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from heartcast.core.errors import Overloaded, StoreUnavailable
 from heartcast.push.journal import Change, Note
 from heartcast.push.journal.memory import MemoryJournal
-from heartcast.push.model import RANKS, Priority, Push, State
+from heartcast.push.model import RANKS, Extra, Priority, Push, State
+from heartcast.push.once import Once, Record, Use
 from heartcast.push.options import CapOptions
 from heartcast.push.preferences import Preferences, QuietHours, Window, wishes_of
 from heartcast.push.shard import Shard
+from heartcast.testing.contracts.journal import a_push
 from heartcast.testing.pushes import PushRig
 
 
@@ -138,8 +141,6 @@ def test_a_cap_may_defer_until_there_is_room() -> None:
 
 def test_a_push_that_the_inbox_refused_is_counted_once() -> None:
     rig = PushRig(cap=CapOptions(cap="1/day log", smooth="20/min"))
-    from heartcast.core.errors import StoreUnavailable
-
     rig.inbox.refusals = [StoreUnavailable("busy")] * 3
     push = rig.push()
     rig.turns.advance(2.0)
@@ -178,8 +179,6 @@ def test_caps_and_dedupe_keys_are_remembered_by_the_next_process() -> None:
 
 
 def _extra(key: str) -> Any:
-    from heartcast.push.model import Extra
-
     return Extra(dedupe_key=key, dedupe_ms=60_000)
 
 
@@ -257,9 +256,6 @@ def test_urgent_pushes_go_first_but_never_before_an_earlier_one_of_their_user() 
 def test_no_user_is_reordered_nothing_is_lost_and_nothing_starves(
     script: list[tuple[int, Priority, int]], limit: int
 ) -> None:
-    from heartcast.push.model import Extra
-    from heartcast.testing.contracts.journal import a_push
-
     shard, taken = Shard(0, 0.0), []
     now_ms = 1_700_000_000_000
     put: list[Push] = []
@@ -283,9 +279,6 @@ def test_no_user_is_reordered_nothing_is_lost_and_nothing_starves(
 
 
 def test_a_low_push_is_lifted_by_waiting() -> None:
-    from heartcast.push.model import Extra
-    from heartcast.testing.contracts.journal import a_push
-
     shard = Shard(0, 0.0)
     low = a_push("low", "bob")
     low.extra = Extra(priority=Priority.LOW)
@@ -302,3 +295,27 @@ def test_a_low_push_is_lifted_by_waiting() -> None:
 def test_options_refuse_a_cap_that_is_none() -> None:
     with pytest.raises(ValueError, match="bucket"):
         CapOptions(cap="3/day", smooth="20/min")
+
+
+def test_keys_are_bounded_and_go_when_their_window_is_over() -> None:
+    rig = PushRig(max_dedupe_keys=2)
+    for number in range(2):
+        rig.special(dedupe_key=f"k{number}", dedupe_ms=60_000)
+    with pytest.raises(Overloaded) as caught:
+        rig.special(dedupe_key="k2", dedupe_ms=60_000)
+    assert caught.value.code == "dedupe_keys_full"
+    assert rig.service.ledger.accepted == 2
+    rig.turns.advance(62.0, step_s=1.0)
+    assert rig.special(dedupe_key="k2", dedupe_ms=60_000)
+
+
+def test_idempotency_records_are_bounded_and_forgotten_after_a_day() -> None:
+    once = Once(2, 1_000)
+    for number in range(3):
+        use = once.begin(f"k{number}", "POST /push", b"", 0)
+        assert isinstance(use, Use)
+        once.keep(use, 202, b"answer", 0)
+    assert isinstance(once.begin("k0", "POST /push", b"", 0), Use)
+    assert isinstance(once.begin("k2", "POST /push", b"", 1_000), Record)
+    once.forget(1_001)
+    assert isinstance(once.begin("k2", "POST /push", b"", 1_001), Use)

@@ -23,7 +23,7 @@ from heartcast.app.settings import Settings
 from heartcast.core.clock import SystemClock, rfc3339
 from heartcast.testing.server import RunningServer
 
-KILLS = int(os.environ.get("SOAK_KILLS", "3"))
+KILLS = int(os.environ.get("SOAK_KILLS", "2"))
 USERS = 4
 
 

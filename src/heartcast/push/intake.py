@@ -117,6 +117,8 @@ class Intake:
             if extra is not None:
                 push.extra = extra
                 self._waiting.check_room(extra.due_ms)
+                if extra.dedupe_key:
+                    self._duplicates.check_room()
             self._ledger.open(push)
         except Overloaded:
             self.refused += 1

@@ -121,9 +121,9 @@ class Once:
 
     def forget(self, now_ms: int) -> None:
         """Drop the records that are too old."""
-        for key, record in list(self._records.items()):
-            if record.until_ms >= now_ms:
-                # Oldest first, so what follows is younger.
-                break
-            if record.status:
-                del self._records[key]
+        while self._records:
+            key, record = next(iter(self._records.items()))
+            # Oldest first, so what follows is younger.
+            if record.until_ms >= now_ms or not record.status:
+                return
+            del self._records[key]

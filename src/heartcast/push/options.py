@@ -103,6 +103,9 @@ class PushOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     max_keys: int = 200_000
     """Idempotency-Keys remembered; one more, and the oldest is forgotten."""
 
+    max_dedupe_keys: int = 1_000_000
+    """Dedupe keys whose window is not over; with one more a push gets 503. About 0.3 KB each."""
+
     max_ended: int = 200_000
     """Ended pushes whose record is kept for ``GET /api/v1/pushes/{id}``."""
 

@@ -134,7 +134,7 @@ class PushService:
             expire=self._expire, report=report, now_ms=now_ms,
         )  # fmt: skip
         self._caps = Caps(options.cap, options.category_caps, self._note)
-        self._duplicates = Duplicates(self._note)
+        self._duplicates = Duplicates(options.max_dedupe_keys, self._note)
         self._collapses = Collapses(self._replace)
         self.chain = Chain([*self._own_gates(), *gates], self.preferences.said)
         self.intake = Intake(
@@ -378,9 +378,9 @@ class PushService:
         self.delivery.lost(overdue, State.EXPIRED, "ttl", now_ms)
         self.ledger.forget(now_ms)
         self.inbox.forget(now_ms)
+        self._duplicates.forget(now_ms)
         self._sweeps += 1
         if self._sweeps % FORGET_EVERY == 0:
-            self._duplicates.forget(now_ms)
             self.once.forget(now_ms)
             self.journal.forget(now_ms)
 

@@ -10,9 +10,11 @@ of its key was accepted gives way to it; so does one in the inbox that no device
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from heartcast.core.errors import Overloaded
 from heartcast.push.gates import Gate, Verdict
 from heartcast.push.journal import Note
 from heartcast.push.model import Push, State
@@ -20,6 +22,10 @@ from heartcast.push.model import Push, State
 KIND = "d:"
 _FREED = (State.CANCELLED, State.FAILED, State.DEAD, State.EXPIRED)
 """Ends that free a dedupe key: the user has not got it and was not spared it on purpose."""
+
+
+_FORGET_SLICE = 5_000
+"""Keys looked at in one call of ``forget``: about a millisecond."""
 
 
 class _Used(NamedTuple):
@@ -35,11 +41,27 @@ def dedupe_note(push: Push, now_ms: int) -> Note:
 
 
 class Duplicates:
-    """Which dedupe keys were used, by whom and until when."""
+    """Which dedupe keys were used, by whom and until when.
 
-    def __init__(self, note: Callable[[Note], None]) -> None:
-        self._used: dict[str, _Used] = {}
+    Args:
+        limit: Keys remembered. A push with one more is refused: forgetting another would
+            break a promise that was made.
+        note: Given what must be remembered.
+    """
+
+    def __init__(self, limit: int, note: Callable[[Note], None]) -> None:
+        self._limit = limit
+        self._used: OrderedDict[str, _Used] = OrderedDict()
         self._note = note
+
+    def check_room(self) -> None:
+        """Whether one more key may be used.
+
+        Raises:
+            Overloaded: as many are remembered as may be.
+        """
+        if len(self._used) >= self._limit:
+            raise Overloaded("too many dedupe keys are remembered", retry_after_s=60, code="dedupe_keys_full")
 
     def find(self, user: str, key: str, now_ms: int) -> str | None:
         """Id of the push that has used this key; None: it is free."""
@@ -77,9 +99,11 @@ class Duplicates:
         return [Note(key, None) for key in keys]
 
     def forget(self, now_ms: int) -> None:
-        """Drop the keys whose window is over."""
-        for key in [key for key, used in self._used.items() if used.until_ms <= now_ms]:
-            del self._used[key]
+        """Drop the keys whose window is over; looks at some of them, the next time at others."""
+        for _ in range(min(_FORGET_SLICE, len(self._used))):
+            key, used = self._used.popitem(last=False)
+            if used.until_ms > now_ms:
+                self._used[key] = used
 
     def gate(self) -> Gate:
         return Gate("dedupe", self._ask, self._passed, needs_extras=True)
