@@ -20,7 +20,15 @@ from websockets.sync.client import ClientConnection, connect
 
 from heartcast.testing import RunningServer, running
 
-PAGES = ["/docs", "/demo", "/demo/app.js", "/demo/style.css", "/widget/heart.js", "/metrics"]
+PAGES = [
+    "/api/v1/stream",
+    "/docs",
+    "/demo",
+    "/demo/app.js",
+    "/demo/style.css",
+    "/widget/heart.js",
+    "/metrics",
+]
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +86,7 @@ def _inbox_of(socket: ClientConnection, user: str) -> None:
 
 @pytest.mark.parametrize("path", PAGES)
 def test_a_text_says_its_charset_once(server: RunningServer, path: str) -> None:
-    answer = httpx2.get(server.url + path)
+    answer = httpx2.head(server.url + path)
 
     assert answer.status_code == 200
     assert answer.headers["content-type"].count("charset=utf-8") == 1

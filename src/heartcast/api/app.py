@@ -152,7 +152,7 @@ async def _typed(result: Awaitable[Answer]) -> Answer:
 def _response(answer: Answer) -> Response[bytes]:
     media_type = answer.content_type.decode("latin-1")
     headers = _text(answer.headers)
-    if answer.body:
+    if answer.body or "charset=" in media_type:
         # Said here, or Litestar adds a second charset to every text type.
         headers.setdefault("content-type", media_type)
     return Response(content=answer.body, status_code=answer.status, media_type=media_type, headers=headers)
