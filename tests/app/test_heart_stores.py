@@ -14,6 +14,7 @@ from heartcast.app.settings import load
 from heartcast.core.errors import SettingsError
 from heartcast.observability.logs import hide_secrets
 from heartcast.testing.postgres_server import PostgresServer
+from heartcast.testing.redis_server import RedisServer
 from heartcast.testing.server import RunningServer, running
 
 DSN = "postgresql://u:S3cret@db.example:5432/hearts"
@@ -28,21 +29,25 @@ DSN = "postgresql://u:S3cret@db.example:5432/hearts"
         ({"hearts.store": "memory"}, "memory:"),
         ({"in_memory": True, "hearts.store": "sqlite"}, "sqlite:heartcast-data"),
         ({"in_memory": True, "hearts.store": "postgres", "hearts.postgres_dsn": DSN}, DSN),
+        ({"hearts.store": "redis", "hearts.redis_url": "redis://h"}, "redis://h"),
     ],
 )
 def test_the_settings_choose_the_store(flags: dict[str, object], url: str) -> None:
     assert heart_stores.url_of(load(flags=flags)) == url
 
 
-def test_a_store_without_its_address_is_refused() -> None:
-    with pytest.raises(SettingsError, match=r"hearts\.postgres_dsn"):
-        load(flags={"hearts.store": "postgres"})
+@pytest.mark.parametrize(("store", "setting"), [("postgres", "postgres_dsn"), ("redis", "redis_url")])
+def test_a_store_without_its_address_is_refused(store: str, setting: str) -> None:
+    with pytest.raises(SettingsError, match=f"hearts.{setting}"):
+        load(flags={"hearts.store": store})
 
 
 def test_where_a_store_is_can_be_said_aloud() -> None:
     assert heart_stores.place(DSN) == "PostgreSQL at db.example/hearts"
     assert heart_stores.place("sqlite:/data") == "sqlite /data"
     assert heart_stores.place("memory:") == "memory"
+    assert heart_stores.place("redis://u:S3cret@cache:6379/2") == "Redis at cache/2"
+    assert heart_stores.place("unix:///run/redis.sock") == "Redis at /run/redis.sock"
 
 
 def test_a_password_in_a_url_is_not_logged() -> None:
@@ -114,3 +119,37 @@ def test_while_postgres_is_down_hearts_are_told_to_come_back_and_it_recovers(tmp
                 time.sleep(0.1)
             assert status == 201
             assert _count(server) == 2
+
+
+def test_hearts_in_redis_are_kept_and_shared(tmp_path: Path) -> None:
+    with RedisServer(settings={"appendonly": "yes", "appendfsync": "always"}) as redis:
+        flags = ("--redis", redis.url)
+        assert _heartcast("doctor", *flags, "--data-dir", str(tmp_path)).returncode == 0
+        with (
+            running(*flags, "--data-dir", str(tmp_path)) as server,
+            running(*flags, "--in-memory") as neighbour,
+        ):
+            assert [_heart(server).status_code, _heart(neighbour).status_code] == [201, 200]
+            assert _heart(neighbour, "u2").json()["count"] == 2
+            server.kill()
+            redis.kill()
+            down = _heart(neighbour)
+            assert (down.status_code, down.json()["code"]) == (503, "store_unavailable")
+            redis.start()
+            deadline_s = time.monotonic() + 10
+            while _heart(neighbour).status_code == 503 and time.monotonic() < deadline_s:
+                time.sleep(0.1)
+            assert _count(neighbour) == 2
+
+
+def test_a_redis_that_forgets_is_refused_at_start() -> None:
+    with RedisServer() as redis:
+        refused = _heartcast("serve", "--port", "0", "--in-memory", "--redis", redis.url)
+    assert refused.returncode == 1
+    assert "appendonly yes" in refused.stderr
+
+
+def test_two_stores_at_once_are_refused() -> None:
+    refused = _heartcast("serve", "--redis", "redis://h", "--postgres", DSN)
+    assert refused.returncode == 1
+    assert "one store" in refused.stderr

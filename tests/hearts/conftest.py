@@ -1,6 +1,9 @@
-"""Real servers for the heart stores: one PostgreSQL for all tests, a database per folder."""
+"""Real servers for the heart stores, one of each for all tests: a database or prefix per folder."""
 
 import hashlib
+import subprocess
+import sys
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -8,10 +11,15 @@ import pytest
 
 from heartcast.backends import postgres as backend
 from heartcast.core.clock import SystemClock
+from heartcast.hearts.options import RedisOptions
 from heartcast.hearts.store.postgres import PostgresHeartStore
 from heartcast.hearts.store.postgres_writer import MIGRATIONS
+from heartcast.hearts.store.redis import RedisHeartStore
 from heartcast.testing.postgres_server import PostgresServer
+from heartcast.testing.redis_server import RedisServer
 
+HAMMER = Path(__file__).with_name("hammer.py")
+DURABLE = {"appendonly": "yes", "appendfsync": "always"}
 OpenPostgres = Callable[[Path], Awaitable[PostgresHeartStore]]
 
 
@@ -39,3 +47,70 @@ def open_postgres(postgres: PostgresServer) -> OpenPostgres:
         return store
 
     return open_store
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[RedisServer]:
+    with RedisServer(settings=DURABLE) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def open_redis(redis: RedisServer) -> Callable[[Path], Awaitable[RedisHeartStore]]:
+    """Opens a store; the same folder gives the same prefix."""
+
+    async def open_store(folder: Path) -> RedisHeartStore:
+        store = RedisHeartStore(redis.url, clock=SystemClock(), options=RedisOptions(prefix=f"{folder}:"))
+        await store.open()
+        return store
+
+    return open_store
+
+
+class Hammer:
+    """A child that hearts without end, and what it was told."""
+
+    def __init__(self, database: str, seed: int) -> None:
+        self.process = subprocess.Popen([sys.executable, HAMMER, database, str(seed)], stdout=subprocess.PIPE)
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == b"ready\n"
+        self._lines: list[bytes] = []
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        self._lines += self.process.stdout
+
+    @property
+    def answers(self) -> int:
+        return sum(line.startswith((b"+ ", b"- ")) for line in self._lines)
+
+    def kill(self, answered: dict[tuple[str, str], bool]) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._reader.join()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        for line in self._lines:
+            # The very last may have been cut; its log goes to the same place.
+            if line.endswith(b"\n") and line.startswith((b"? ", b"+ ", b"- ")):
+                sign, target, user = line.decode().split()
+                if sign == "?":
+                    answered.pop((target, user), None)
+                else:
+                    answered[target, user] = sign == "+"
+
+
+@pytest.fixture
+def start_hammer() -> Iterator[Callable[[str, int], Hammer]]:
+    """Starts a child on a database; ended after the test."""
+    hammers: list[Hammer] = []
+
+    def start(database: str, seed: int) -> Hammer:
+        hammers.append(Hammer(database, seed))
+        return hammers[-1]
+
+    yield start
+    for hammer in hammers:
+        hammer.kill({})

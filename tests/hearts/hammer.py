@@ -1,6 +1,6 @@
 """A child process for the kill test: hearts and un-hearts without end, and prints what was answered.
 
-    python hammer.py DATABASE SEED      (DATABASE: a file for SQLite, or postgresql://…)
+    python hammer.py DATABASE SEED      (DATABASE: a file for SQLite, postgresql://… or redis://…)
 
 "? target user" is printed before each call, "+ target user" or "- target user" only after
 the store called done.
@@ -17,13 +17,18 @@ from heartcast.core.errors import StoreUnavailable
 from heartcast.hearts.model import HeartKey, Outcome
 from heartcast.hearts.store import HeartStore
 from heartcast.hearts.store.postgres import PostgresHeartStore
+from heartcast.hearts.store.redis import RedisHeartStore
 from heartcast.hearts.store.sqlite import SqliteHeartStore
 
 
 async def open_store(database: str) -> HeartStore:
-    if not database.startswith("postgresql://"):
+    store: PostgresHeartStore | RedisHeartStore
+    if database.startswith("postgresql://"):
+        store = PostgresHeartStore(database, clock=SystemClock())
+    elif database.startswith("redis://"):
+        store = RedisHeartStore(database, clock=SystemClock())
+    else:
         return SqliteHeartStore(Path(database), clock=SystemClock())
-    store = PostgresHeartStore(database, clock=SystemClock())
     await store.open()
     return store
 

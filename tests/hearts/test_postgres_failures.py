@@ -5,12 +5,10 @@ import itertools
 import logging
 import os
 import random
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +24,6 @@ from heartcast.testing.fault_proxy import FaultProxy
 from heartcast.testing.postgres_server import PostgresServer
 
 CYCLES = int(os.environ.get("HEARTCAST_KILL_CYCLES", "4"))
-HAMMER = Path(__file__).with_name("hammer.py")
 KEY = HeartKey("post", "u1")
 SHORT = PostgresOptions(timeout_s=0.3)
 
@@ -56,46 +53,13 @@ async def rows_of(dsn: str) -> set[tuple[str, str]]:
     return {(target, user) for target, user in rows}
 
 
-class Hammer:
-    """A child that hearts without end, and what it was told."""
-
-    def __init__(self, dsn: str, seed: int) -> None:
-        self.process = subprocess.Popen([sys.executable, HAMMER, dsn, str(seed)], stdout=subprocess.PIPE)
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline() == b"ready\n"
-        self._lines: list[bytes] = []
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        self._lines += self.process.stdout
-
-    @property
-    def answers(self) -> int:
-        return sum(line.startswith((b"+ ", b"- ")) for line in self._lines)
-
-    def kill(self, answered: dict[tuple[str, str], bool]) -> None:
-        self.process.kill()
-        self.process.wait()
-        self._reader.join()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        for line in self._lines:
-            # The very last may have been cut; its log goes to the same place.
-            if line.endswith(b"\n") and line.startswith((b"? ", b"+ ", b"- ")):
-                sign, target, user = line.decode().split()
-                if sign == "?":
-                    answered.pop((target, user), None)
-                else:
-                    answered[target, user] = sign == "+"
-
-
-async def test_a_kill_of_ours_at_any_moment_loses_nothing_answered(postgres: PostgresServer) -> None:
+async def test_a_kill_of_ours_at_any_moment_loses_nothing_answered(
+    postgres: PostgresServer, start_hammer: Callable[..., Any]
+) -> None:
     dsn = await migrated(postgres, "killed_client")
     answered: dict[tuple[str, str], bool] = {}
     for cycle in range(CYCLES):
-        hammer = Hammer(dsn, cycle)
+        hammer = start_hammer(dsn, cycle)
         time.sleep(random.uniform(0.05, 0.5))
         hammer.kill(answered)
         # The server may still be at the last transaction of the one that died.
@@ -105,11 +69,13 @@ async def test_a_kill_of_ours_at_any_moment_loses_nothing_answered(postgres: Pos
     assert len(answered) > 50 * CYCLES
 
 
-async def test_a_kill_of_the_server_at_any_moment_loses_nothing_answered() -> None:
+async def test_a_kill_of_the_server_at_any_moment_loses_nothing_answered(
+    start_hammer: Callable[..., Any],
+) -> None:
     answered: dict[tuple[str, str], bool] = {}
     with PostgresServer() as server:
         dsn = await migrated(server, "killed_server")
-        hammer = Hammer(dsn, 1)
+        hammer = start_hammer(dsn, 1)
         for _ in range(CYCLES):
             before = hammer.answers
             time.sleep(random.uniform(0.05, 0.5))

@@ -21,10 +21,8 @@ class TestSqlite(HeartStoreContract):
         return SqliteHeartStore(folder / "hearts.db", clock=SystemClock())
 
 
-class TestPostgres(HeartStoreContract):
-    @pytest.fixture(autouse=True)
-    def _server(self, open_postgres: Callable[[Path], Awaitable[HeartStore]]) -> None:
-        self._open = open_postgres
+class _OnServer(HeartStoreContract):
+    _open: Callable[[Path], Awaitable[HeartStore]]
 
     # After _server, which it needs.
     @pytest.fixture
@@ -33,3 +31,15 @@ class TestPostgres(HeartStoreContract):
 
     async def open(self, folder: Path) -> HeartStore:
         return await self._open(folder)
+
+
+class TestPostgres(_OnServer):
+    @pytest.fixture(autouse=True)
+    def _server(self, open_postgres: Callable[[Path], Awaitable[HeartStore]]) -> None:
+        self._open = open_postgres
+
+
+class TestRedis(_OnServer):
+    @pytest.fixture(autouse=True)
+    def _server(self, open_redis: Callable[[Path], Awaitable[HeartStore]]) -> None:
+        self._open = open_redis

@@ -112,9 +112,14 @@ async def _open_sqlite(folder: Path) -> HeartStore:
     return SqliteHeartStore(folder / "hearts.db", clock=SystemClock())
 
 
-@pytest.mark.parametrize(("kind", "examples"), [("memory", 100), ("sqlite", 25), ("postgres", 15)])
-def test_a_store_does_what_a_dictionary_does(kind: str, examples: int, open_postgres: Open) -> None:
-    open_store = {"memory": _open_memory, "sqlite": _open_sqlite, "postgres": open_postgres}[kind]
+@pytest.mark.parametrize(
+    ("kind", "examples"), [("memory", 100), ("sqlite", 25), ("postgres", 15), ("redis", 25)]
+)
+def test_a_store_does_what_a_dictionary_does(
+    kind: str, examples: int, open_postgres: Open, open_redis: Open
+) -> None:
+    servers = {"postgres": open_postgres, "redis": open_redis}
+    open_store = {"memory": _open_memory, "sqlite": _open_sqlite, **servers}[kind]
 
     @settings(max_examples=examples, deadline=None)
     @given(rounds)

@@ -104,7 +104,7 @@ def _data(settings: Settings) -> Check:
 
 def _hearts(settings: Settings) -> Check:
     url = heart_stores.url_of(settings)
-    if not heart_stores.is_migrated(url):
+    if not heart_stores.is_server(url):
         return Check("hearts", "ok", f"in {heart_stores.place(url)}")
     try:
         asyncio.run(_open_and_close(url, settings))

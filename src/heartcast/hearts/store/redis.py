@@ -1,0 +1,296 @@
+"""Hearts in Redis or Valkey, one server: fast, and as durable as its append-only file.
+
+Each heart is one script call; all calls of a tick go out in one write on one
+connection. No task is made per call. All reads go to the server, since other nodes
+write too.
+
+What waits is bounded: beyond ``queue_keys`` hearts a call is answered with
+``StoreUnavailable`` at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from itertools import repeat
+from typing import Any, TypeVar
+
+import structlog
+
+from heartcast.backends.redis_pipe import RedisPipe, pack
+from heartcast.core.clock import Clock
+from heartcast.core.errors import SettingsError, StoreUnavailable
+from heartcast.core.ids import IdSource, is_id
+from heartcast.hearts.model import Count, Heart, HeartKey, Outcome
+from heartcast.hearts.options import RedisOptions
+from heartcast.hearts.store import CountsDone, Done, HeartedDone, nothing
+from heartcast.hearts.store.redis_rows import (
+    ADD,
+    COUNTS,
+    HEARTED,
+    REMOVE,
+    SEPARATOR,
+    Names,
+    after,
+    heart_of,
+    heart_of_all,
+)
+from heartcast.hearts.store.redis_scan import Walk
+
+_MAX_READS = 1024
+"""Reads that may wait; more would only grow older."""
+_SCAN_ROWS = 2000
+
+T = TypeVar("T")
+_log = structlog.get_logger(__name__)
+
+
+class _Call:
+    """A write under way: its outcomes so far."""
+
+    __slots__ = ("done", "failure", "is_add", "keys", "outcomes", "store")
+
+    def __init__(self, store: RedisHeartStore, keys: Sequence[HeartKey], done: Done, is_add: bool) -> None:
+        self.store = store
+        self.keys = keys
+        self.done = done
+        self.is_add = is_add
+        self.failure: StoreUnavailable | None = None
+        self.outcomes: list[Outcome] = []
+
+    def replied(self, reply: Any) -> None:
+        """The next key's reply; they come in order."""
+        key = self.keys[len(self.outcomes)]
+        if isinstance(reply, StoreUnavailable):
+            self.failure = reply
+            self.outcomes.append(Outcome(None, 0, 0, False))
+        else:
+            changed, row, count, version = reply
+            heart = None if row is None else heart_of(row, key)
+            self.outcomes.append(Outcome(heart, count, int(version), changed == 1))
+        if len(self.outcomes) == len(self.keys):
+            self.store.finish(self)
+
+
+class RedisHeartStore:
+    """Implements ``HeartStore``. Make it on a running loop, ``open`` it, and ``close`` it there.
+
+    Args:
+        url: ``redis://…``; never logged.
+        clock: Whose time is in the ids of new hearts.
+
+    Raises:
+        SettingsError: the URL is not one.
+    """
+
+    is_durable = True
+
+    def __init__(self, url: str, *, clock: Clock, options: RedisOptions | None = None) -> None:
+        self._options = options or RedisOptions()
+        self._names = Names(self._options.prefix)
+        self._next_id = IdSource(clock).next
+        self._pipe = RedisPipe(url, timeout_s=self._options.timeout_s, scripts=(ADD, REMOVE, COUNTS, HEARTED))
+        self._walks: set[Walk] = set()
+        self._waiting_reads = 0
+        self._is_closed = False
+        self._is_failing = False
+        self.waiting_keys = 0
+        """Hearts that wait for the server now."""
+        self.groups = 0
+        """Calls that were answered."""
+        self.failed_groups = 0
+        """Calls that were answered with ``StoreUnavailable``."""
+        self.refused = 0
+        """Calls that found the queue full."""
+
+    async def open(self) -> None:
+        """Connect and see whether the server keeps what it is given.
+
+        Raises:
+            SettingsError: it may forget hearts, or is a cluster.
+            StoreUnavailable: it cannot be reached.
+        """
+        await self._pipe.ask("PING")
+        if self._options.check:
+            await self._check()
+
+    async def _check(self) -> None:
+        wanted = {
+            "appendonly": (("yes",), "it has no append-only file; set appendonly yes"),
+            "appendfsync": (("always", "everysec"), "it never syncs its file; set appendfsync everysec"),
+            "maxmemory-policy": (("noeviction",), "it may evict hearts; set maxmemory-policy noeviction"),
+            "cluster-enabled": (("no",), "it is a cluster; one heart touches keys of several slots"),
+        }
+        for name, (good, problem) in wanted.items():
+            try:
+                found = await self._pipe.ask("CONFIG", "GET", name)
+            except StoreUnavailable as error:
+                raise SettingsError(
+                    f"redis does not say whether it keeps hearts ({error.detail}); "
+                    "hearts.redis.check = false takes it as it is"
+                ) from error
+            if not found or found[1] not in good:
+                raise SettingsError(f"redis cannot keep hearts: {problem}")
+
+    # Writing
+
+    def add(self, keys: Sequence[HeartKey], now_ms: int, done: Done) -> None:
+        self._write(keys, repeat(now_ms), done, is_add=True)
+
+    def load(self, keys: Sequence[HeartKey], times_ms: Sequence[int], done: Done) -> None:
+        self._write(keys, times_ms, done, is_add=True)
+
+    def remove(self, keys: Sequence[HeartKey], now_ms: int, done: Done) -> None:
+        self._write(keys, repeat(now_ms), done, is_add=False)
+
+    def _write(self, keys: Sequence[HeartKey], times_ms: Any, done: Done, *, is_add: bool) -> None:
+        waiting = self.waiting_keys + len(keys)
+        if self._is_closed:
+            return done(_closed())
+        if waiting > self._options.queue_keys:
+            self.refused += 1
+            return done(StoreUnavailable("too many hearts wait for redis; try again"))
+        self.waiting_keys = waiting
+        replied = _Call(self, keys, done, is_add).replied
+        names, send = self._names.of_heart, self._pipe.send
+        for key, created_ms in zip(keys, times_ms, strict=False):
+            target_id, user_id, kind = key
+            if is_add:
+                row = f"{self._next_id()}{created_ms}"
+                send(pack("EVALSHA", ADD.sha, 4, *names(key), user_id, target_id, kind, row), replied)
+            else:
+                send(pack("EVALSHA", REMOVE.sha, 4, *names(key), user_id, target_id, kind), replied)
+        return None
+
+    def finish(self, call: _Call) -> None:
+        """All replies of a call are there."""
+        self.waiting_keys -= len(call.keys)
+        for walk in self._walks:
+            walk.note(call.outcomes, is_add=call.is_add)
+        if call.failure is None:
+            self.groups += 1
+            self._is_failing = False
+        else:
+            self.failed_groups += 1
+            if not self._is_failing:
+                self._is_failing = True
+                _log.error("hearts_not_writable", detail=call.failure.detail)
+        _call(call.done, call.outcomes if call.failure is None else call.failure)
+
+    # Reading
+
+    def counts(self, target_ids: Sequence[str], kind: str, done: CountsDone) -> None:
+        def counted(reply: Any) -> list[Count]:
+            return [
+                Count(target_id, reply[2 * at], int(reply[2 * at + 1]))
+                for at, target_id in enumerate(target_ids)
+            ]
+
+        keys = [self._names.members(target_id, kind) for target_id in target_ids]
+        self._read(pack("EVALSHA", COUNTS.sha, len(keys), *keys), counted, done)
+
+    def hearted(self, user_id: str, target_ids: Sequence[str], kind: str, done: HeartedDone) -> None:
+        keys = [self._names.members(target_id, kind) for target_id in target_ids]
+        command = pack("EVALSHA", HEARTED.sha, len(keys), *keys, user_id)
+        self._read(command, lambda reply: [found == 1 for found in reply], done)
+
+    def _read(
+        self, command: bytes, render: Callable[[Any], T], done: Callable[[T | StoreUnavailable], None]
+    ) -> None:
+        if self._is_closed:
+            return done(_closed())
+        if self._waiting_reads >= _MAX_READS:
+            return done(StoreUnavailable("too many reads wait for redis; try again"))
+        self._waiting_reads += 1
+
+        def replied(reply: Any) -> None:
+            self._waiting_reads -= 1
+            _call(done, reply if isinstance(reply, StoreUnavailable) else render(reply))
+
+        self._pipe.send(command, replied)
+        return None
+
+    async def find(self, heart_id: str) -> Heart | None:
+        self._check_open()
+        if not is_id(heart_id):
+            return None
+        low, high = f"[{heart_id}", f"({heart_id}\x7f"
+        found = await self._pipe.ask("ZRANGEBYLEX", self._names.all_hearts, low, high, "LIMIT", 0, 1)
+        return heart_of_all(found[0]) if found else None
+
+    async def page(
+        self, *, target_id: str | None, user_id: str | None, kind: str, after: str, limit: int
+    ) -> list[Heart]:
+        self._check_open()
+        if target_id is not None and user_id is not None:
+            return await self._page_of_one(HeartKey(target_id, user_id, kind), after)
+        if user_id is not None:
+            members = await self._members(self._names.of_user(user_id, kind), after, limit)
+            return [heart_of(row, HeartKey(target, user_id, kind)) for row, target in members]
+        members = await self._members(self._names.of_target(target_id or "", kind), after, limit)
+        return [heart_of(row, HeartKey(target_id or "", user, kind)) for row, user in members]
+
+    async def _page_of_one(self, key: HeartKey, after_id: str) -> list[Heart]:
+        row = await self._pipe.ask("HGET", self._names.members(key.target_id, key.kind), key.user_id)
+        hearts = [] if row is None else [heart_of(row, key)]
+        return [heart for heart in hearts if heart.id > after_id]
+
+    async def _members(self, key: str, after_id: str, limit: int) -> list[tuple[str, str]]:
+        found = await self._pipe.ask("ZRANGEBYLEX", key, after(after_id), "+", "LIMIT", 0, limit)
+        pairs = (member.split(SEPARATOR) for member in found)
+        return [(row, other) for row, other in pairs]
+
+    # Scanning
+
+    async def scan(self, on_begin: Callable[[], None] = nothing) -> AsyncIterator[list[Heart]]:
+        self._check_open()
+        walk = Walk()
+        try:
+            await self._begin(walk, on_begin)
+            while hearts := await self._step(walk):
+                if kept := walk.keep(hearts):
+                    yield kept
+            if rest := walk.rest():
+                yield rest
+        finally:
+            self._walks.discard(walk)
+
+    async def _begin(self, walk: Walk, on_begin: Callable[[], None]) -> None:
+        def begin(_: Any) -> None:
+            # Everything sent before is answered by now, everything after is not.
+            self._walks.add(walk)
+            on_begin()
+
+        await self._pipe.ask_then(("PING",), begin)
+
+    async def _step(self, walk: Walk) -> list[Heart]:
+        def arrived(reply: Any) -> list[Heart]:
+            hearts = [heart_of_all(member) for member in reply]
+            if hearts:
+                walk.reached = hearts[-1].id
+            return hearts
+
+        low = after(walk.reached)
+        command = ("ZRANGEBYLEX", self._names.all_hearts, low, "+", "LIMIT", 0, _SCAN_ROWS)
+        return await self._pipe.ask_then(command, arrived)
+
+    async def close(self) -> None:
+        if self._is_closed:
+            return
+        self._is_closed = True
+        await self._pipe.close()
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise _closed()
+
+
+def _call(done: Callable[[T], None], answer: T) -> None:
+    # One caller that raises must not take the answers of the others.
+    try:
+        done(answer)
+    except Exception:
+        _log.exception("hearts_answer_failed")
+
+
+def _closed() -> StoreUnavailable:
+    return StoreUnavailable("the heart store is closed")
