@@ -124,6 +124,22 @@ def test_a_fresh_push_is_not_sent_again_with_an_old_one(rig: PushRig) -> None:
     assert rig.take_sent() == [(fresh.id, 0, True)]
 
 
+def test_a_push_that_comes_just_before_the_timer_is_sent_again_a_pause_after_it_came(rig: PushRig) -> None:
+    rig.connect("ann")
+    [first] = sent_now(rig)
+    rig.turns.advance(9.0)
+    [late] = sent_now(rig)
+    ack(rig, "ann", first)
+    rig.take_sent()
+    seconds = 0.0
+    while not (sent := rig.take_sent()):
+        rig.turns.advance(0.5)
+        seconds += 0.5
+
+    assert sent == [(late.id, 0, True)]
+    assert seconds == pytest.approx(10, abs=1.5)
+
+
 def test_nobody_is_sent_anything_again_after_leaving(rig: PushRig) -> None:
     rig.connect("ann")
     sent_now(rig)

@@ -19,7 +19,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from heartcast.api.admission import Admission
 from heartcast.api.media import media_type_problem
-from heartcast.api.problems import internal_problem, problem, status_problem
+from heartcast.api.problems import internal_problem, problem_for, status_problem
 from heartcast.api.route import ANONYMOUS, Answer, Call, Headers, Identity, Route
 from heartcast.core.errors import HeartcastError
 
@@ -105,10 +105,12 @@ async def _answer(
     headers: list[tuple[bytes, bytes]] = request.scope["headers"]  # type: ignore[assignment]
     peer = request.client.host if request.client else ""
     later: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    identity = ANONYMOUS
     try:
         if refusal := _unreadable(route, request) or (admission and admission.shed(route)):
             return refusal
-        identity = ANONYMOUS if route.is_public else authenticator.identify(headers, peer)
+        if not route.is_public:
+            identity = authenticator.identify(headers, peer)
         call = Call(
             body=await request.body(),
             query=request.scope["query_string"],
@@ -125,7 +127,7 @@ async def _answer(
             result = await _typed(result)
         return result if result is not None else await later
     except HeartcastError as error:
-        return problem(error)
+        return problem_for(error, identity)
     except Exception as error:
         raised(route, error)
         return internal_problem()

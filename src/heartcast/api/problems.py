@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from heartcast.api.route import Answer, Headers
+from heartcast.api.route import ANONYMOUS, Answer, Headers, Identity
 from heartcast.core.errors import (
     BodyTooLarge,
     Conflict,
@@ -82,6 +82,14 @@ def problem(error: HeartcastError) -> Answer:
     elif isinstance(error, Unauthenticated):
         headers = ((b"www-authenticate", b"Bearer"),)
     return status_problem(status, error.detail, error.code, errors=errors, headers=headers)
+
+
+def problem_for(error: HeartcastError, identity: Identity) -> Answer:
+    """The answer to a caller: who showed no credentials is asked for them before it is
+    told that it may not do something."""
+    if identity is ANONYMOUS and isinstance(error, Forbidden) and not isinstance(error, Unauthenticated):
+        error = Unauthenticated("credentials are needed: Authorization: Bearer <token>, or X-API-Key: <key>")
+    return problem(error)
 
 
 def status_problem(

@@ -16,7 +16,7 @@ from email.utils import formatdate
 from typing import Protocol
 
 from heartcast.api.cors import Origins
-from heartcast.api.problems import internal_problem, problem
+from heartcast.api.problems import internal_problem, problem, problem_for
 from heartcast.api.route import ANONYMOUS, Answer, Call, HotHandler, Identity, Route
 from heartcast.core.clock import Clock
 from heartcast.core.errors import HeartcastError, Unavailable
@@ -179,7 +179,7 @@ class HttpPort:
                     return refusal
             return hot.handler(call)
         except HeartcastError as error:
-            return problem(error)
+            return problem_for(error, call.identity)
         except Exception:
             self.counters.failed += 1
             log.exception("the handler of %s %s failed", hot.route.method, hot.route.path)

@@ -174,7 +174,8 @@ def _uvicorn_config(options: HttpOptions, app: Any, lifespan: Literal["on", "off
         config.load()
     except ssl.SSLError as error:
         raise SettingsError(
-            f"{options.tls_cert} and its key cannot be used: {error.reason}", path="http.tls_cert"
+            f"{options.tls_cert} and its key cannot be used: {error.reason or 'not in PEM'}",
+            path="http.tls_cert",
         ) from error
     except OSError as error:
         name = error.filename or options.tls_cert

@@ -51,27 +51,13 @@ CATALOGUE: tuple[Metric, ...] = (
         "Pushes by route and end: success, late, timeout, failed, dropped, throttled, offline.",
         ("route", "status"),
     ),
+    # The process.
     Metric(
         "push_service_push_latency_seconds", "histogram", "From accepted to handed to the route.", ("route",)
     ),
-    Metric(
-        "push_service_sla_ratio",
-        "gauge",
-        "Share of the last 60 s that succeeded in time; absent below 20 pushes.",
-        ("route",),
-    ),
-    Metric(
-        "resilience4j_circuitbreaker_state",
-        "gauge",
-        "1 for the state that a breaker is in.",
-        ("name", "state"),
-    ),
-    Metric("heartcast_circuit_state", "gauge", "0 closed, 1 open, 2 half open.", ("circuit",)),
-    # The process.
     Metric("heartcast_build_info", "gauge", "Always 1; the label says which version runs.", ("version",)),
     Metric("heartcast_uptime_seconds", "gauge", "Since this process began to listen."),
     Metric("heartcast_event_loop_lag_seconds", "gauge", "How late the event loop ran its last tick."),
-    Metric("heartcast_tasks", "gauge", "Supervised tasks that are running.", ("kind",)),
     Metric("heartcast_worker_restarts_total", "counter", "Supervised tasks started again after they raised."),
     # The port.
     Metric(
@@ -81,7 +67,10 @@ CATALOGUE: tuple[Metric, ...] = (
         ("path",),
     ),
     Metric(
-        "heartcast_http_responses_total", "counter", "Answers by class of status: 2xx to 5xx.", ("status",)
+        "heartcast_http_responses_total",
+        "counter",
+        "Answers on the hot path by class of status: 2xx to 5xx.",
+        ("status",),
     ),
     Metric("heartcast_http_connections", "gauge", "HTTP connections that are open."),
     # Realtime.
@@ -115,7 +104,6 @@ CATALOGUE: tuple[Metric, ...] = (
     ),
     Metric("heartcast_heart_writes_waiting", "gauge", "Heart writes that wait for their commit."),
     Metric("heartcast_heart_commits_total", "counter", "Transactions committed by the heart store."),
-    Metric("heartcast_heart_commit_seconds", "histogram", "Duration of the heart store's commits."),
     Metric("heartcast_live_counts_total", "counter", "Live counts published."),
     Metric(
         "heartcast_bus_dropped_total", "counter", "Events that found the bus full; the views were rebuilt."
@@ -123,11 +111,15 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric("heartcast_bus_failed_total", "counter", "Batches that a view raised on; it was rebuilt."),
     Metric("heartcast_hot_items", "gauge", "Items that a hot board holds.", ("board",)),
     Metric("heartcast_hot_updates_total", "counter", "Updates taken by the hot boards."),
+    Metric("heartcast_taste_users", "gauge", "Users whose history recommendations are made of."),
+    Metric("heartcast_taste_items", "gauge", "Items that can be recommended."),
+    Metric(
+        "heartcast_taste_untracked_total", "counter", "Hearts beyond ranking.taste's most users and items."
+    ),
     # Push.
     Metric("heartcast_pushes_accepted_total", "counter", "Pushes answered with 202."),
     Metric("heartcast_pushes_refused_total", "counter", "Pushes refused, by code.", ("code",)),
     Metric("heartcast_shard_depth", "gauge", "Pushes that wait in a shard, both buffers.", ("shard",)),
-    Metric("heartcast_batch_size", "gauge", "Pushes that a route merges into one call.", ("route",)),
     Metric("heartcast_offline_queue", "gauge", "Pushes kept in inboxes until they are acknowledged."),
     Metric("heartcast_acks_total", "counter", "Pushes acknowledged by their user."),
     Metric("heartcast_ack_redelivery_total", "counter", "Pushes sent again because no ACK came."),

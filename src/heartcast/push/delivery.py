@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from heartcast.core.clock import Clock
+from heartcast.core.quantiles import Histogram
 from heartcast.core.wheel import Timer, TimingWheel
 from heartcast.push.inbox import Inbox, Kept, Mark, Missing, Since
 from heartcast.push.ledger import Ledger
@@ -73,6 +74,8 @@ class Delivery:
         self._report = report
         self._die = die
         self._follows: dict[str, Follow] = {}
+        self.latency = Histogram()
+        """Microseconds from accepted to handed to a connected client, first deliveries only."""
         self.redelivered = 0
         """Pushes sent again."""
         self.broken = 0
@@ -192,7 +195,11 @@ class Delivery:
             # Whatever broke out there, the push is safe in the inbox and goes out again.
             self.broken += 1
             self._report("a session could not be given a push", error)
-        self.redelivered += is_again
+        if is_again:
+            self.redelivered += 1
+        else:
+            # A wall clock that was set back must not make a latency below 0.
+            self.latency.add(max(0, now_ms - push.accepted_ms) * 1000)
         follow.sent = max(follow.sent, push.offset)
         return True
 
@@ -207,9 +214,10 @@ class Delivery:
             follow = self._follows[user] = Follow(sent, self._options.redeliver_after_s)
         return follow
 
-    def _time(self, user: str, follow: Follow) -> None:
+    def _time(self, user: str, follow: Follow, pause_s: float | None = None) -> None:
         if follow.timer is None:
-            pause_s = follow.pause_s if follow.cursor is None else CATCH_UP_PAUSE_S
+            if pause_s is None:
+                pause_s = follow.pause_s if follow.cursor is None else CATCH_UP_PAUSE_S
             due = partial(self._due, user, follow)
             follow.timer = self._wheel.at(self._clock.monotonic_s() + pause_s, due)
 
@@ -233,7 +241,7 @@ class Delivery:
         if follow.cursor is not None:
             self._send_rest(follow, pushes)
         elif pushes:
-            self._send_again(follow, pushes)
+            self._send_again(user, follow, pushes)
         else:
             # Everything is acknowledged: the next push begins anew.
             self._follows.pop(user, None)
@@ -246,10 +254,15 @@ class Delivery:
             self._send(push, follow, now_ms)
         follow.cursor = pushes[-1].offset if len(pushes) == CATCH_UP_SLICE else None
 
-    def _send_again(self, follow: Follow, pushes: list[Push]) -> None:
+    def _send_again(self, user: str, follow: Follow, pushes: list[Push]) -> None:
         now_ms = self._clock.wall_ms()
         due = [push for push in pushes if now_ms - push.attempted_ms >= follow.pause_s * 1000]
         for push in due:
             self._send(push, follow, now_ms)
         if due:
             follow.pause_s = min(follow.pause_s * 2, self._options.redeliver_at_most_s)
+        else:
+            # All were sent since the timer was set: wait only for what is left of the oldest's pause.
+            oldest_ms = min(push.attempted_ms for push in pushes)
+            left_s = follow.pause_s - (now_ms - oldest_ms) / 1000
+            self._time(user, follow, min(follow.pause_s, left_s))
