@@ -12,7 +12,7 @@ from heartcast.api.problems import problem
 from heartcast.api.push_asked import PushPatch, due_of, ttl_of
 from heartcast.api.push_once import Ticket, Tickets, commit, refuse
 from heartcast.api.push_state import PushState, state_of
-from heartcast.api.route import Answer, Call, Identity, Route
+from heartcast.api.route import PUSH_WRITE, Answer, Call, Identity, Route
 from heartcast.core.errors import Forbidden, HeartcastError, InvalidInput, StoreUnavailable
 from heartcast.core.names import check_id
 from heartcast.push.journal import Note
@@ -87,12 +87,13 @@ class _OneApi:
         return None
 
     def _got(self, call: Call, found: Push | HeartcastError) -> None:
-        if isinstance(found, Push) and not call.identity.may_act_for(found.user):
+        who = call.identity
+        if isinstance(found, Push) and not (who.may_act_for(found.user) or who.may(PUSH_WRITE)):
             found = Forbidden("this push is for another user")
         call.respond(problem(found) if isinstance(found, HeartcastError) else Answer(200, self.state(found)))
 
     def cancel(self, call: Call, ticket: Ticket) -> Answer | None:
-        _must_be_server(call.identity)
+        _must_be_allowed(call.identity)
         self._service.recall.find(call.params["id"], partial(self._cancel, call, ticket))
         return None
 
@@ -105,7 +106,7 @@ class _OneApi:
             refuse(call, ticket, error)
 
     def patch(self, call: Call, ticket: Ticket) -> Answer | None:
-        _must_be_server(call.identity)
+        _must_be_allowed(call.identity)
         request = _decode_patch(call.body)
         due_ms = due_of(request.send_at, request.zone, self._service.wall_ms())
         ttl_ms = ttl_of(request.ttl)
@@ -179,6 +180,6 @@ def _there(found: Push | HeartcastError) -> Push:
     return found
 
 
-def _must_be_server(identity: Identity) -> None:
-    if not identity.is_server:
-        raise Forbidden("only the operator's own servers may do this")
+def _must_be_allowed(identity: Identity) -> None:
+    if not identity.may(PUSH_WRITE):
+        raise Forbidden(f"only the operator's own servers may do this (scope {PUSH_WRITE})")

@@ -14,7 +14,7 @@ from heartcast.api.body import decoder
 from heartcast.api.problems import problem
 from heartcast.api.push_asked import PlainRequest, PushRequest, extra_of
 from heartcast.api.push_once import FREE, HEADER, Ticket, Tickets, commit
-from heartcast.api.route import Answer, Call, Route
+from heartcast.api.route import PUSH_WRITE, Answer, Call, Route
 from heartcast.core.clock import rfc3339
 from heartcast.core.errors import Forbidden, HeartcastError, InvalidInput
 from heartcast.push.intake import Taken
@@ -125,6 +125,9 @@ def routes(service: PushService, tickets: Tickets) -> list[Route]:
     ]
 
 
+_NOT_ALLOWED = f"only the operator's own servers may push (scope {PUSH_WRITE})"
+
+
 class _PostApi:
     def __init__(self, service: PushService, tickets: Tickets) -> None:
         self._service = service
@@ -136,8 +139,8 @@ class _PostApi:
         self._keyless: object = None
 
     def post(self, call: Call) -> Answer | None:
-        if not call.identity.is_server:
-            raise Forbidden("only the operator's own servers may push")
+        if not call.identity.may(PUSH_WRITE):
+            raise Forbidden(_NOT_ALLOWED)
         headers = call.headers
         if headers is not self._keyless:
             if (key := call.header(HEADER)) is not None:
@@ -193,8 +196,8 @@ class _PostApi:
         return _Item(PushResult(202, push=accepted), taken)
 
     def post_batch(self, call: Call, ticket: Ticket) -> Answer | None:
-        if not call.identity.is_server:
-            raise Forbidden("only the operator's own servers may push")
+        if not call.identity.may(PUSH_WRITE):
+            raise Forbidden(_NOT_ALLOWED)
         items = _decode_batch(call.body).items
         if not 1 <= len(items) <= MAX_BATCH:
             raise InvalidInput(f"must hold 1 to {MAX_BATCH} items, got {len(items)}", pointer="/items")
