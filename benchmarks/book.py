@@ -9,7 +9,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-NAMES = ("ingest", "fanout", "latency", "hearts", "push", "hot", "resilience")
+NAMES = ("ingest", "fanout", "latency", "hearts", "push", "ranking", "identity", "resilience", "tester")
 """The benchmarks, each a module with ``run()`` and a file of the same name in ``results/``."""
 
 _BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
