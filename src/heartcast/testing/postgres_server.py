@@ -95,6 +95,7 @@ class PostgresServer:
             if self._run(*ready, check=False).returncode == 0:
                 return
             time.sleep(0.05)
+        self.kill()  # nobody else would: the with statement was not entered
         raise TimeoutError(f"PostgreSQL did not answer: {(self._folder / 'log').read_text()[-2000:]}")
 
     def stop(self) -> None:

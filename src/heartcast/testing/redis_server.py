@@ -84,6 +84,7 @@ class RedisServer:
             except OSError:
                 pass
             time.sleep(0.01)
+        self.kill()  # nobody else would: the with statement was not entered
         raise TimeoutError(f"{self._binary} did not answer on port {self.port}")
 
     def kill(self) -> None:
