@@ -6,17 +6,15 @@ the test requirements. Run it on a quiet machine; it takes about a minute.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
 import itertools
 import json
-import platform
 import sys
 import time
 import tracemalloc
-from pathlib import Path
 from random import Random
+from typing import Any
 
 from heartcast.backends.redis import RedisLink
 from heartcast.core.clock import SystemClock
@@ -200,26 +198,17 @@ async def _dead(server: RedisServer) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--quick", action="store_true")
-    options = parser.parse_args()
-    rounds, keys = (10, 100_000) if options.quick else (50, 1_000_000)
-    figures = {
-        "python": sys.version,
-        "machine": platform.platform(),
+def run(*, is_quick: bool = False) -> dict[str, Any]:
+    """All figures; ``is_quick``: with fewer rounds and keys."""
+    rounds, keys = (10, 100_000) if is_quick else (50, 1_000_000)
+    return {
         "calls_us": calls_us(rounds),
         "policy_us": asyncio.run(policy_us(rounds)),
-        "retained_bytes": retained_bytes(100_000 if options.quick else 1_000_000),
+        "retained_bytes": retained_bytes(100_000 if is_quick else 1_000_000),
         "memory": memory(keys),
         "redis": asyncio.run(redis_figures(rounds)),
     }
-    text = json.dumps(figures, indent=2)
-    print(text)
-    if options.json is not None:
-        options.json.write_text(text + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    print(json.dumps(run(is_quick="--quick" in sys.argv), indent=2))
