@@ -17,13 +17,13 @@ import numpy as np
 
 from heartcast.ranking.boards import HotBoards
 from heartcast.ranking.diversity import mmr
-from heartcast.ranking.for_you import ForYou, ForYouOptions
+from heartcast.ranking.for_you import ForYou
 from heartcast.ranking.fusion import fuse
-from heartcast.ranking.options import HotOptions
+from heartcast.ranking.options import ForYouOptions, HotOptions, TasteOptions
 from heartcast.ranking.pareto import fronts
 from heartcast.ranking.scaling import quantile
 from heartcast.ranking.strategy import Component, Fuser, Strategy
-from heartcast.ranking.taste import Taste, TasteOptions
+from heartcast.ranking.taste import Taste
 
 _NOW_MS = 1_700_000_000_000
 _USERS, _ITEMS, _PAIRS = 6018, 3018, 933_517

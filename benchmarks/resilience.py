@@ -1,4 +1,4 @@
-"""The figures of the resilience kit: ``python benchmarks/resilience.py [--json FILE] [--quick]``.
+"""The figures of the resilience kit: ``python -m benchmarks resilience``.
 
 Costs are the fastest of many short rounds, measured in turns. Redis is a real Valkey from
 the test requirements. Run it on a quiet machine; it takes about a minute.
