@@ -7,10 +7,10 @@ from heartcast.api.recommend import MAX_CANDIDATES, routes
 from heartcast.api.route import Call, Identity
 from heartcast.core.errors import Forbidden, HeartcastError, InvalidInput, NotFound
 from heartcast.ranking.boards import HotBoards
-from heartcast.ranking.for_you import ForYou, ForYouOptions
-from heartcast.ranking.options import HotOptions
+from heartcast.ranking.for_you import ForYou
+from heartcast.ranking.options import ForYouOptions, HotOptions, TasteOptions
 from heartcast.ranking.strategy import ARTICLE, BALANCED
-from heartcast.ranking.taste import Taste, TasteOptions
+from heartcast.ranking.taste import Taste
 
 NOW_MS = 1_700_000_000_000
 SERVER = Identity(is_server=True)

@@ -1,4 +1,4 @@
-"""Hearts on the hot boards: each is counted once, whatever happens during a rebuild."""
+"""Hearts on the hot boards and in histories: each counts once, whatever happens during a rebuild."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from heartcast.app.views import HotView
+from heartcast.app.views import HotView, TasteView, Views
 from heartcast.core.bus import Bus
 from heartcast.core.clock import SystemClock
 from heartcast.core.ids import IdSource
@@ -19,8 +19,10 @@ from heartcast.hearts.store.awaiting import result_of
 from heartcast.hearts.store.memory import MemoryHeartStore
 from heartcast.hearts.store.sqlite import SqliteHeartStore
 from heartcast.ranking.boards import HotBoards
+from heartcast.ranking.for_you import ForYou
 from heartcast.ranking.live import LiveHot
-from heartcast.ranking.options import HotOptions
+from heartcast.ranking.options import ForYouOptions, HotOptions, TasteOptions
+from heartcast.ranking.taste import Taste
 
 NOW_MS = 1_700_000_000_000
 
@@ -41,8 +43,12 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     await store.close()
 
 
+def _taste() -> Taste:
+    return Taste(TasteOptions())
+
+
 class _System:
-    """Hearts, the bus, the boards and the view between them."""
+    """Hearts, the bus, what ranking keeps of them, and the views between."""
 
     def __init__(self, store: HeartStore) -> None:
         self.wanted = 0
@@ -59,8 +65,14 @@ class _System:
             wall_ms=lambda: NOW_MS,
         )
         self._scan_store = store.scan
-        self.view = HotView(self.boards, live, self._scan, self.bus.flush, self._want)
-        self.bus.follow(self.view)
+        self.for_you = ForYou(
+            _taste(), self.boards, ForYouOptions(hot=0), later=lambda delay_s, callback: None
+        )
+        self.hot_view = HotView(self.boards, live, self._want)
+        self.taste_view = TasteView(self.for_you, _taste, self._want)
+        self.bus.follow(self.hot_view)
+        self.bus.follow(self.taste_view)
+        self.view = Views(self._scan, self.bus.flush, [self.hot_view, self.taste_view])
 
     def _want(self) -> None:
         self.wanted += 1
@@ -83,6 +95,14 @@ class _System:
     def scores(self) -> dict[str, float]:
         board = self.boards.names[0]
         return {item: round(score, 6) for item, score in self.boards.top(board, 100, NOW_MS)}
+
+    def histories(self, *users: int) -> list[set[str]]:
+        return [self.for_you.taste.has(f"u{user}") for user in users]
+
+    def together(self, target_id: str) -> dict[str, float]:
+        """What goes with an item: wrong where a heart was counted twice or not at all."""
+        self.for_you.taste.settle()
+        return {item: round(like, 6) for item, like, _ in self.for_you.similar(target_id, 100)}
 
 
 async def test_a_heart_that_comes_while_the_boards_are_rebuilt_counts_once(store: HeartStore) -> None:
@@ -139,10 +159,102 @@ async def test_lost_events_ask_for_a_rebuild_which_starts_over(store: HeartStore
         nonlocal scans
         scans += 1
         if scans == 1:
-            system.view.mark_stale()
+            system.hot_view.mark_stale()
 
     system.during_scan = lose_once
     await system.view.rebuild()
 
     assert (system.wanted, scans) == (1, 2)
     assert system.scores() == {"post_1": 1.0}
+
+
+async def test_recommendations_are_made_of_all_hearts_there_were_at_start(store: HeartStore) -> None:
+    before = _System(store)
+    await before.add("post_1", 1, 2, 3)
+    await before.add("post_2", 2, 3)
+    before.bus.flush()
+    system = _System(store)
+
+    await system.view.rebuild()
+
+    assert system.histories(1, 2, 4) == [{"post_1"}, {"post_1", "post_2"}, set()]
+    assert system.together("post_1") == before.together("post_1") != {}
+    assert [pick.item_id for pick in system.for_you.recommend("u1", 10, NOW_MS)] == ["post_2"]
+
+
+async def test_histories_lose_and_repeat_nothing_that_happens_during_a_rebuild(store: HeartStore) -> None:
+    system = _System(store)
+    await system.add("post_1", 1, 2, 3, 4)
+    await system.add("post_2", 1, 2, 3)
+
+    def meanwhile() -> None:
+        system.add_soon("post_2", 4)
+        system.remove_soon("post_1", 2)
+
+    system.during_scan = meanwhile
+    rebuilding = asyncio.ensure_future(system.view.rebuild())
+    system.add_soon("post_3", 1)
+    await asyncio.sleep(0)
+    system.remove_soon("post_2", 3)
+
+    await rebuilding
+    await system.add("post_3", 2)
+    system.bus.flush()
+    model = _System(store)
+    await model.view.rebuild()
+
+    assert system.histories(1, 2, 3, 4) == [
+        {"post_1", "post_2", "post_3"},
+        {"post_2", "post_3"},
+        {"post_1"},
+        {"post_1", "post_2"},
+    ]
+    assert model.histories(1, 2, 3, 4) == system.histories(1, 2, 3, 4)
+    assert model.together("post_1") == system.together("post_1") != {}
+
+
+async def test_while_histories_are_rebuilt_the_old_ones_stay_in_use(store: HeartStore) -> None:
+    system = _System(store)
+    await system.add("post_1", 1)
+    await system.view.rebuild()
+    seen: list[set[str]] = []
+    system.during_scan = lambda: seen.extend(system.histories(1))
+
+    await system.view.rebuild()
+
+    assert seen == [{"post_1"}]
+
+
+async def test_events_lost_while_histories_are_filled_make_them_start_over(store: HeartStore) -> None:
+    system = _System(store)
+    await system.add("post_1", 1)
+    system.taste_view.begin()
+    system.taste_view.mark_stale()
+
+    assert (await system.taste_view.finish(), system.wanted) == (False, 1)
+    await system.view.rebuild()
+    assert system.histories(1) == [{"post_1"}]
+
+
+async def test_more_events_than_may_wait_for_a_rebuild_make_it_start_over(
+    store: HeartStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heartcast.app.views._MAX_MISSED", 2)
+    system = _System(store)
+    system.taste_view.begin()
+    await system.add("post_1", 1, 2, 3)
+    system.bus.flush()
+
+    assert (await system.taste_view.finish(), system.wanted) == (False, 1)
+    assert system.histories(3) == [{"post_1"}]
+
+
+async def test_other_kinds_of_heart_are_not_a_taste(store: HeartStore) -> None:
+    system = _System(store)
+    bookmark = HeartKey("post_1", "u1", "bookmark")
+    await result_of(lambda done: store.add([bookmark, HeartKey("post_2", "u1")], NOW_MS, done))
+
+    await system.view.rebuild()
+    system.taste_view.apply([HeartChanged(bookmark, count=1, version=1, created_ms=NOW_MS, delta=1)])
+
+    assert system.histories(1) == [{"post_2"}]

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from heartcast.ranking.boards import HotBoards
-from heartcast.ranking.for_you import ForYou, ForYouOptions
-from heartcast.ranking.options import HotOptions
-from heartcast.ranking.taste import Taste, TasteOptions
+from heartcast.ranking.for_you import ForYou
+from heartcast.ranking.options import ForYouOptions, HotOptions, TasteOptions
+from heartcast.ranking.taste import Taste
 
 NOW_MS = 1_700_000_000_000
 

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heartcast.ranking import taste as taste_module
-from heartcast.ranking.taste import Taste, TasteOptions
+from heartcast.ranking.options import TasteOptions
+from heartcast.ranking.taste import Taste
 
 WIDE = TasteOptions(history=50, looked_at=20, partners=30, fans=100)
 

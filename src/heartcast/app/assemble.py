@@ -26,9 +26,10 @@ from heartcast.api.cors import Origins, cors_headers
 from heartcast.api.route import Route
 from heartcast.app import instruments
 from heartcast.app.inbox_channel import InboxChannels, deliver_by
+from heartcast.app.personal import personal
 from heartcast.app.settings import Settings
 from heartcast.app.system import LOAD_LOOK_S, Readiness, System
-from heartcast.app.views import HotView
+from heartcast.app.views import HotView, Views
 from heartcast.core.bus import Bus
 from heartcast.core.clock import Clock
 from heartcast.core.ids import IdSource
@@ -74,8 +75,8 @@ def assemble(
     Args:
         settings: With a signing key (``app.secret.with_secret``).
         heart_store: Opened by ``app.heart_stores``; whoever opened it closes it.
-        rebuild_wanted: Called when the hot boards missed events; the owner of tasks then
-            runs ``system.hot_view.rebuild()``.
+        rebuild_wanted: Called when a view missed events; the owner of tasks then runs
+            ``system.views.rebuild()``.
 
     Raises:
         SettingsError: a file cannot be opened, or a template is wrong.
@@ -104,9 +105,15 @@ def assemble(
         later=loop.call_later,
         wall_ms=clock.wall_ms,
     )
-    hot_view = HotView(boards, live_hot, heart_store.scan, bus.flush, rebuild_wanted)
+    hot_view = HotView(boards, live_hot, rebuild_wanted)
+    recommending = personal(settings.ranking, boards, clock, loop, rebuild_wanted)
     bus.follow(live_counts)
     bus.follow(hot_view)
+    if recommending is not None:
+        bus.follow(recommending.view)
+    views = Views(
+        heart_store.scan, bus.flush, [hot_view, *([recommending.view] if recommending is not None else [])]
+    )
     hub.seed(NAMESPACE, live_counts.source)
     hub.seed("hot", live_hot.source)
 
@@ -120,6 +127,7 @@ def assemble(
         *heart_routes.routes(hearts),
         *push_routes.routes(pushes),
         *ranking_routes.routes(boards, clock.wall_ms),
+        *(recommending.routes if recommending is not None else ()),
         *realtime_routes.routes(realtime),
         *operation.routes(metrics, panel, readiness.why_not),
         *pages.routes(with_demo=settings.is_open),
@@ -152,7 +160,8 @@ def assemble(
         live_counts=live_counts,
         boards=boards,
         live_hot=live_hot,
-        hot_view=hot_view,
+        personal=recommending,
+        views=views,
         pushes=pushes,
         realtime=realtime,
         websockets=websockets,

@@ -142,6 +142,11 @@ def _bind_hearts(system: System) -> None:
     metrics.bind("heartcast_bus_failed_total", lambda: system.bus.failed)
     metrics.bind_each("heartcast_hot_items", lambda: {(name,): boards.items for name in boards.names})
     metrics.bind("heartcast_hot_updates_total", lambda: boards.applied)
+    if system.personal is not None:
+        for_you = system.personal.for_you
+        metrics.bind("heartcast_taste_users", lambda: for_you.taste.users)
+        metrics.bind("heartcast_taste_items", lambda: for_you.taste.items)
+        metrics.bind("heartcast_taste_untracked_total", lambda: for_you.taste.untracked)
 
     if isinstance(store := system.heart_store, _Grouped):
         metrics.bind("heartcast_heart_writes_waiting", lambda: store.waiting_keys)

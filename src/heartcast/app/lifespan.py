@@ -86,7 +86,7 @@ class _Lifespan:
                 _log.info("stopped")
 
     async def _run(self, system: System) -> None:
-        await system.hot_view.rebuild()
+        await system.views.rebuild()
         system.realtime.start()
         system.pushes.start()
         server = Server(system.port, system.application, close_sessions=lambda: self._drain(system))
@@ -140,9 +140,9 @@ class _Lifespan:
             await self._rebuild_wanted.wait()
             self._rebuild_wanted.clear()
             try:
-                await system.hot_view.rebuild()
+                await system.views.rebuild()
             except StoreUnavailable as error:
-                _log.error("hot boards could not be rebuilt; trying again", reason=error.detail)
+                _log.error("what is hot and for whom could not be rebuilt; trying again", reason=error.detail)
                 self._rebuild_wanted.set()
                 await asyncio.sleep(_REBUILD_PAUSE_S)
 

@@ -23,7 +23,7 @@ from heartcast.core.errors import SettingsError
 from heartcast.gateway.options import HttpOptions
 from heartcast.hearts.options import HeartOptions
 from heartcast.push.options import PushOptions
-from heartcast.ranking.options import HotOptions
+from heartcast.ranking.options import HotOptions, RankingOptions
 from heartcast.realtime.options import RealtimeOptions
 
 PREFIX = "HEARTCAST_"
@@ -48,6 +48,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     realtime: RealtimeOptions = msgspec.field(default_factory=RealtimeOptions)
     push: PushOptions = msgspec.field(default_factory=PushOptions)
     hot: HotOptions = msgspec.field(default_factory=HotOptions)
+    ranking: RankingOptions = msgspec.field(default_factory=RankingOptions)
 
     def __post_init__(self) -> None:
         if self.mode == "prod" and not self.auth.has_keys:

@@ -8,8 +8,9 @@ from litestar import Litestar
 
 from heartcast.api.admission import Admission
 from heartcast.api.auth import Authenticator
+from heartcast.app.personal import Personal
 from heartcast.app.settings import Settings
-from heartcast.app.views import HotView
+from heartcast.app.views import Views
 from heartcast.core.bus import Bus
 from heartcast.core.clock import Clock
 from heartcast.gateway.port import HttpPort
@@ -54,7 +55,9 @@ class System:
     live_counts: LiveCounts
     boards: HotBoards
     live_hot: LiveHot
-    hot_view: HotView
+    personal: Personal | None
+    """Recommendations; None where they are off."""
+    views: Views
     pushes: PushService
     realtime: Realtime
     websockets: WebSocketGateway

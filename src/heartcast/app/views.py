@@ -1,39 +1,102 @@
-"""Where hearts meet the hot boards: the two domains do not know each other.
+"""Where hearts meet ranking: the two domains do not know each other.
 
-``HotView`` follows the bus of hearts and feeds the boards. When events were lost, and
-at start, it rebuilds them from the store.
+Views follow the bus of hearts: ``HotView`` feeds the hot boards, ``TasteView`` the
+recommendations. When events were lost, and at start, ``Views`` rebuilds them all from one
+scan of the store, while what they had stays in use.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from heartcast.hearts.model import KIND, Heart, HeartChanged
 from heartcast.ranking.boards import HotBoards
 from heartcast.ranking.live import LiveHot
+
+if TYPE_CHECKING:  # numpy is an extra
+    from heartcast.ranking.for_you import ForYou
+    from heartcast.ranking.interactions import Ints
+    from heartcast.ranking.taste import Event, Taste
+
+# Events that may happen while a model is filled; beyond it the rebuild must start again.
+_MAX_MISSED = 1_000_000
+# Events that a fresh model takes in one go: about 5 ms.
+_MISSED_CHUNK = 200
+
+
+class View(Protocol):
+    """What can be filled anew from all hearts in steps."""
+
+    def begin(self) -> None:
+        """Start afresh. The hearts to come are those that exist now."""
+        ...
+
+    def feed(self, hearts: list[Heart]) -> None:
+        """Some of the hearts."""
+        ...
+
+    async def finish(self) -> bool:
+        """Put what was filled in place of what there was.
+
+        Returns:
+            False when events were lost meanwhile: nothing changed, and it must begin again.
+        """
+        ...
+
+
+class Views:
+    """Fills views from the store, all from one scan.
+
+    Args:
+        scan: Every heart there is, in batches (``HeartStore.scan``).
+        flush: Hands over what waits on the bus (``Bus.flush``).
+        views: The views, all of them followers of that bus.
+    """
+
+    def __init__(
+        self,
+        scan: Callable[[Callable[[], None]], AsyncIterator[list[Heart]]],
+        flush: Callable[[], None],
+        views: Sequence[View],
+    ) -> None:
+        self._scan = scan
+        self._flush = flush
+        self._views = views
+
+    async def rebuild(self) -> None:
+        """Fill the views anew from the store, while what they have stays in use.
+
+        Raises:
+            StoreUnavailable: the store could not be read to its end; the views are as before.
+        """
+        is_done = False
+        while not is_done:
+            async for hearts in self._scan(self._begin):
+                for view in self._views:
+                    view.feed(hearts)
+            # False: events were lost again meanwhile, and everything must start over.
+            is_done = all([await view.finish() for view in self._views])
+
+    def _begin(self) -> None:
+        # What is scanned was announced, but may still wait on the bus: on the fresh boards
+        # it would count a second time.
+        self._flush()
+        for view in self._views:
+            view.begin()
 
 
 class HotView:
     """A view of the bus (``core.bus.Subscriber``) that keeps the hot boards.
 
     Args:
-        scan: Every heart there is, in batches (``HeartStore.scan``).
-        flush: Hands over what waits on the bus (``Bus.flush``).
-        wanted: Called when a rebuild is due; whoever owns tasks then runs ``rebuild``.
+        wanted: Called when a rebuild is due; whoever owns tasks then runs ``Views.rebuild``.
     """
 
-    def __init__(
-        self,
-        boards: HotBoards,
-        live: LiveHot,
-        scan: Callable[[Callable[[], None]], AsyncIterator[list[Heart]]],
-        flush: Callable[[], None],
-        wanted: Callable[[], None],
-    ) -> None:
+    def __init__(self, boards: HotBoards, live: LiveHot, wanted: Callable[[], None]) -> None:
         self._boards = boards
         self._live = live
-        self._scan = scan
-        self._flush = flush
         self._wanted = wanted
 
     def apply(self, events: list[HeartChanged]) -> None:
@@ -49,23 +112,86 @@ class HotView:
         self._boards.mark_stale()
         self._wanted()
 
-    async def rebuild(self) -> None:
-        """Fill the boards anew from the store, while the old ones stay in use.
-
-        Raises:
-            StoreUnavailable: the store could not be read to its end; the boards are as before.
-        """
-        is_done = False
-        while not is_done:
-            async for hearts in self._scan(self._begin):
-                self._boards.feed(
-                    [(heart.key.target_id, heart.created_ms) for heart in hearts if heart.key.kind == KIND]
-                )
-            # False: events were lost again meanwhile, and the boards must start over.
-            is_done = self._boards.finish_rebuild()
-
-    def _begin(self) -> None:
-        # What is scanned was announced, but may still wait on the bus: on the fresh boards
-        # it would count a second time.
-        self._flush()
+    def begin(self) -> None:
         self._boards.begin_rebuild()
+
+    def feed(self, hearts: list[Heart]) -> None:
+        self._boards.feed(
+            [(heart.key.target_id, heart.created_ms) for heart in hearts if heart.key.kind == KIND]
+        )
+
+    async def finish(self) -> bool:
+        return self._boards.finish_rebuild()
+
+
+class TasteView:
+    """A view of the bus that keeps what recommendations are made of.
+
+    Args:
+        for_you: Who recommends, and keeps the model in use.
+        fresh: Makes an empty model.
+        wanted: As for ``HotView``.
+    """
+
+    def __init__(self, for_you: ForYou, fresh: Callable[[], Taste], wanted: Callable[[], None]) -> None:
+        self._for_you = for_you
+        self._fresh = fresh
+        self._wanted = wanted
+        self._next: Taste | None = None
+        self._parts: list[Ints] = []
+        self._missed: list[Event] = []
+
+    def apply(self, events: list[HeartChanged]) -> None:
+        hearts = [
+            (event.key.user_id, event.key.target_id, float(event.delta))
+            for event in events
+            if event.key.kind == KIND
+        ]
+        self._for_you.apply(hearts)
+        if self._next is not None:
+            self._missed += hearts
+            if len(self._missed) > _MAX_MISSED:
+                self.mark_stale()
+
+    def mark_stale(self) -> None:
+        self._forget()
+        self._wanted()
+
+    def begin(self) -> None:
+        self._forget()
+        self._next = self._fresh()
+
+    def feed(self, hearts: list[Heart]) -> None:
+        if self._next is not None:
+            self._parts.append(
+                self._next.number(
+                    [
+                        (heart.key.user_id, heart.key.target_id, heart.created_ms)
+                        for heart in hearts
+                        if heart.key.kind == KIND
+                    ]
+                )
+            )
+
+    async def finish(self) -> bool:
+        fresh = self._next
+        if fresh is None:
+            return False
+        parts, self._parts = self._parts, []
+        # A second per million hearts; requests go on meanwhile.
+        await asyncio.to_thread(fresh.load_numbered, parts)
+        taken = 0
+        while self._next is fresh and taken < len(self._missed):
+            some = self._missed[taken : taken + _MISSED_CHUNK]
+            fresh.apply(some)
+            taken += len(some)
+            await asyncio.sleep(0)
+        if self._next is not fresh:
+            return False
+        fresh.settle()
+        self._for_you.use(fresh)
+        self._forget()
+        return True
+
+    def _forget(self) -> None:
+        self._next, self._parts, self._missed = None, [], []

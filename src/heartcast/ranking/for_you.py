@@ -20,6 +20,7 @@ import numpy as np
 from heartcast.ranking.boards import HotBoards
 from heartcast.ranking.diversity import mmr
 from heartcast.ranking.interactions import Floats
+from heartcast.ranking.options import ForYouOptions
 from heartcast.ranking.scaling import quantile
 from heartcast.ranking.taste import Event, Neighbour, Suggestion, Taste
 
@@ -28,30 +29,6 @@ SETTLE_S = 0.05
 second that people call "at once"."""
 
 _CANDIDATES = 100
-
-
-class ForYouOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Personal recommendations."""
-
-    items: float = 0.4
-    """Share of what goes with the user's newest hearts, >= 0."""
-    people: float = 0.3
-    """Share of what similar people have, >= 0."""
-    hot: float = 0.3
-    """Share of what is hot, >= 0: on real data the part that must not be left out."""
-    board: str = "week"
-    """Which board is hot for this purpose; one that does not exist leaves the part out."""
-    spread: float = 0.2
-    """0 looks at scores only, 1 at difference from what stands above only."""
-
-    def __post_init__(self) -> None:
-        for name in ("items", "people", "hot"):
-            if not 0 <= getattr(self, name) <= 1e6:
-                raise ValueError(f"{name}: must be >= 0")
-        if self.items + self.people + self.hot <= 0:
-            raise ValueError("items, people, hot: one must be > 0")
-        if not 0 <= self.spread <= 1:
-            raise ValueError("spread: must be 0 to 1")
 
 
 class Pick(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -95,6 +72,15 @@ class ForYou:
         if not self._is_settling:
             self._is_settling = True
             self._later(SETTLE_S, self._settle)
+
+    def use(self, taste: Taste) -> None:
+        """Go on with another model, filled meanwhile; the present one is let go."""
+        self._taste = taste
+
+    @property
+    def taste(self) -> Taste:
+        """The model in use."""
+        return self._taste
 
     def recommend(self, user_id: str, count: int, now_ms: int, explain: bool = False) -> list[Pick]:
         """What a user would want now, best first; never what they have.

@@ -58,6 +58,85 @@ class HotOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return {name: _half_life_s(name, value) for name, value in self.boards.items()}
 
 
+class TasteOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The online model."""
+
+    history: int = 200
+    """Newest items remembered per user, 2 to 10,000; 8 bytes each."""
+    looked_at: int = 20
+    """Newest items that a recommendation looks at, 1 to ``history``. With a half-life of a
+    few events the rest is noise that costs time."""
+    half_life_events: float = 5.0
+    """Events after which a history item counts half, > 0."""
+    partners: int = 200
+    """Partners kept per item, 1 to 10,000; 8 bytes each."""
+    fans: int = 500
+    """Latest people remembered per item, 1 to 100,000; 4 bytes each."""
+    neighbours: int = 100
+    """Most similar people looked at, 1 to 1000."""
+    shrink: float = 5.0
+    """Shrinkage between items, >= 0: people that two items must share before it counts."""
+    people_shrink: float = 1.0
+    """Shrinkage between people, >= 0, in fading hearts: less than one newest heart shared
+    is hardly a similarity."""
+    max_users: int = 1_000_000
+    """Users tracked, >= 1: 1.6 KB each with the defaults, so 1.6 GB when full."""
+    max_items: int = 100_000
+    """Items tracked, >= 1: 3.6 KB each with the defaults, so 360 MB when full."""
+
+    def __post_init__(self) -> None:
+        bounds = {"history": (2, 10_000), "partners": (1, 10_000), "fans": (1, 100_000)} | {
+            "looked_at": (1, self.history),
+            "neighbours": (1, 1000),
+        }
+        for name, (low, high) in bounds.items():
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name}: must be {low} to {high}")
+        if not 0 < self.half_life_events < 1e9:
+            raise ValueError("half_life_events: must be > 0")
+        for name in ("shrink", "people_shrink"):
+            if not 0 <= getattr(self, name) < 1e9:
+                raise ValueError(f"{name}: must be >= 0")
+        if min(self.max_users, self.max_items) < 1:
+            raise ValueError("max_users, max_items: must be >= 1")
+
+
+class ForYouOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Personal recommendations."""
+
+    items: float = 0.4
+    """Share of what goes with the user's newest hearts, >= 0."""
+    people: float = 0.3
+    """Share of what similar people have, >= 0."""
+    hot: float = 0.3
+    """Share of what is hot, >= 0: on real data the part that must not be left out."""
+    board: str = "week"
+    """Which board is hot for this purpose; one that does not exist leaves the part out."""
+    spread: float = 0.2
+    """0 looks at scores only, 1 at difference from what stands above only."""
+
+    def __post_init__(self) -> None:
+        for name in ("items", "people", "hot"):
+            if not 0 <= getattr(self, name) <= 1e6:
+                raise ValueError(f"{name}: must be >= 0")
+        if self.items + self.people + self.hot <= 0:
+            raise ValueError("items, people, hot: one must be > 0")
+        if not 0 <= self.spread <= 1:
+            raise ValueError("spread: must be 0 to 1")
+
+
+class RankingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What for whom."""
+
+    is_on: bool | None = None
+    """Whether to recommend. It needs the extra ``ranking`` (numpy, scipy), about 25 MB of
+    memory for these, and what ``taste`` says per user and item; the start loads all hearts,
+    with some 100 bytes for each while it does. Null: on where the extra is installed."""
+
+    taste: TasteOptions = msgspec.field(default_factory=TasteOptions)
+    for_you: ForYouOptions = msgspec.field(default_factory=ForYouOptions)
+
+
 def _half_life_s(name: str, value: float | str) -> float:
     if not _NAME(name):
         raise ValueError(f"boards.{name}: the name must be 1 to 64 of A-Z a-z 0-9 . _ -")

@@ -17,12 +17,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from heartcast.ranking.interactions import Floats, Ints
+from heartcast.ranking.options import TasteOptions
 from heartcast.ranking.together import Indices, Together
 
 # More groups leave fewer scores above the bound, and cost more to look through.
@@ -30,49 +30,6 @@ _GROUPS_PER_PLACE = 8
 
 Event = tuple[str, str, float]
 """User id, item id, confidence in (0, 1]; below 0: taken back."""
-
-
-class TasteOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The online model."""
-
-    history: int = 200
-    """Newest items remembered per user, 2 to 10,000; 8 bytes each."""
-    looked_at: int = 20
-    """Newest items that a recommendation looks at, 1 to ``history``. With a half-life of a
-    few events the rest is noise that costs time."""
-    half_life_events: float = 5.0
-    """Events after which a history item counts half, > 0."""
-    partners: int = 200
-    """Partners kept per item, 1 to 10,000; 8 bytes each."""
-    fans: int = 500
-    """Latest people remembered per item, 1 to 100,000; 4 bytes each."""
-    neighbours: int = 100
-    """Most similar people looked at, 1 to 1000."""
-    shrink: float = 5.0
-    """Shrinkage between items, >= 0: people that two items must share before it counts."""
-    people_shrink: float = 1.0
-    """Shrinkage between people, >= 0, in fading hearts: less than one newest heart shared
-    is hardly a similarity."""
-    max_users: int = 1_000_000
-    """Users tracked, >= 1: 1.6 KB each with the defaults, so 1.6 GB when full."""
-    max_items: int = 100_000
-    """Items tracked, >= 1: 3.6 KB each with the defaults, so 360 MB when full."""
-
-    def __post_init__(self) -> None:
-        bounds = {"history": (2, 10_000), "partners": (1, 10_000), "fans": (1, 100_000)} | {
-            "looked_at": (1, self.history),
-            "neighbours": (1, 1000),
-        }
-        for name, (low, high) in bounds.items():
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name}: must be {low} to {high}")
-        if not 0 < self.half_life_events < 1e9:
-            raise ValueError("half_life_events: must be > 0")
-        for name in ("shrink", "people_shrink"):
-            if not 0 <= getattr(self, name) < 1e9:
-                raise ValueError(f"{name}: must be >= 0")
-        if min(self.max_users, self.max_items) < 1:
-            raise ValueError("max_users, max_items: must be >= 1")
 
 
 class Suggestion(NamedTuple):
@@ -133,13 +90,22 @@ class Taste:
 
         What was known of these users before is replaced; half a million a second.
         """
-        users = np.array(
-            [-1 if (u := self._user(user_id)) is None else u for user_id, _, _ in hearts], dtype=np.int64
-        )
-        items = np.array(
-            [-1 if (i := self._item(item_id)) is None else i for _, item_id, _ in hearts], dtype=np.int64
-        )
-        times = np.array([at_ms for _, _, at_ms in hearts], dtype=np.int64)
+        self.load_numbered([self.number(hearts)])
+
+    def number(self, hearts: Sequence[tuple[str, str, int]]) -> Ints:
+        """Part of all hearts in 24 bytes each, to be gathered for ``load_numbered``: many
+        hearts as tuples would take five times as much."""
+        rows = np.empty((3, len(hearts)), dtype=np.int64)
+        rows[0] = [-1 if (u := self._user(user_id)) is None else u for user_id, _, _ in hearts]
+        rows[1] = [-1 if (i := self._item(item_id)) is None else i for _, item_id, _ in hearts]
+        rows[2] = [at_ms for _, _, at_ms in hearts]
+        return rows
+
+    def load_numbered(self, parts: Sequence[Ints]) -> None:
+        """``load`` what ``number`` of this same object returned."""
+        if not parts:
+            return
+        users, items, times = np.concatenate(parts, axis=1)
         tracked = (users >= 0) & (items >= 0)
         self.untracked += int((~tracked).sum())
         order = np.lexsort((times, users))

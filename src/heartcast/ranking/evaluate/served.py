@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from heartcast.ranking.boards import HotBoards
-from heartcast.ranking.for_you import ForYou, ForYouOptions
+from heartcast.ranking.for_you import ForYou
 from heartcast.ranking.interactions import Floats, Interactions, Ints
-from heartcast.ranking.options import MAX_LIMIT, HotOptions
+from heartcast.ranking.options import MAX_LIMIT, ForYouOptions, HotOptions, TasteOptions
 from heartcast.ranking.recommenders import Model
-from heartcast.ranking.taste import Taste, TasteOptions
+from heartcast.ranking.taste import Taste
 
 
 @dataclass(frozen=True, kw_only=True)
