@@ -67,6 +67,14 @@
     });
   }
 
+  /** A column taller than the window sticks by its lower end, so that all of it can be reached. */
+  function keepReachable() {
+    const aside = find("aside");
+    const place = () => aside.style.setProperty("--top", `${Math.min(20, innerHeight - aside.offsetHeight - 20)}px`);
+    new ResizeObserver(place).observe(aside);
+    addEventListener("resize", place);
+  }
+
   // ---- The hot list ------------------------------------------------------------------
 
   const titles = new Map([...document.querySelectorAll(".story")].map((story) => [story.dataset.target, story.querySelector("h2, h3").textContent]));
@@ -85,11 +93,8 @@
     return item;
   }
 
-  /** Reorder with FLIP: note where rows are, move them, then play the way from there. */
   function showHot(items) {
-    const list = find("#hot");
     const shown = items.slice(0, 5);
-    const before = new Map([...list.children].map((item) => [item, item.getBoundingClientRect().top]));
     const best = shown[0]?.score || 1;
     const wanted = shown.map((item, index) => {
       const element = row(item.item_id);
@@ -98,12 +103,18 @@
       element.querySelector(".bar i").style.setProperty("--share", Math.max(0.02, item.score / best));
       return element;
     });
+    find("#hot-empty").hidden = wanted.length > 0;
+    arrange(find("#hot"), wanted);
+  }
+
+  /** Reorder with FLIP: note where rows are, move them, then play the way from there. */
+  function arrange(list, wanted) {
+    const before = new Map([...list.children].map((item) => [item, item.getBoundingClientRect().top]));
     // Rows that stay in place are not touched: focus and hover survive.
     wanted.forEach((element, index) => {
       if (list.children[index] !== element) list.insertBefore(element, list.children[index] ?? null);
     });
     while (list.children.length > wanted.length) list.lastChild.remove();
-    find("#hot-empty").hidden = wanted.length > 0;
     if (!isCalm()) for (const element of wanted) flip(element, before.get(element));
   }
 
@@ -123,6 +134,71 @@
   async function loadHot() {
     const response = await fetch("/api/v1/hot/hour?limit=5").catch(() => null);
     if (response?.ok) showHot((await response.json()).items);
+  }
+
+  // ---- For you -----------------------------------------------------------------------
+
+  const SETTLE_MS = 120; // The server counts what goes together a moment after the heart.
+  const OTHERS_MS = 600; // Other people's hearts move the list too, but need not at once.
+  const picks = new Map();
+  let forYouTimer = 0;
+  let forYouDue = Infinity;
+  let forYouAsked = 0;
+
+  /** Refresh after so many milliseconds; an earlier appointment stands. */
+  function refreshForYou(wait) {
+    const due = performance.now() + wait;
+    if (due >= forYouDue) return;
+    forYouDue = due;
+    clearTimeout(forYouTimer);
+    forYouTimer = setTimeout(loadForYou, wait);
+  }
+
+  async function loadForYou() {
+    forYouDue = Infinity;
+    const asked = ++forYouAsked;
+    const response = await fetch(`/api/v1/recommend/${encodeURIComponent(me)}?n=3&explain=1`).catch(() => null);
+    // 404: this server runs without the ranking extra, and the page without this card.
+    if (response?.status === 404) return (find("#for-you-card").hidden = true);
+    if (!response?.ok) return;
+    const { items } = await response.json();
+    if (asked === forYouAsked) showForYou(items); // Answers may overtake each other.
+  }
+
+  const KNOWN = new RegExp(`(?<![\\w-])(?:${[...titles.keys()].join("|")})(?![\\w-])`, "g");
+
+  /** The server's reason with headlines for ids: “You hearted …, and 3 others hearted both.” */
+  function inWords(because) {
+    const named = because.replace(KNOWN, (id) => `“${titles.get(id)}”`);
+    return named ? `${named[0].toUpperCase()}${named.slice(1)}.` : "A guess.";
+  }
+
+  function pickRow(itemId) {
+    let item = picks.get(itemId);
+    if (item) return item;
+    item = document.createElement("li");
+    item.dataset.item = itemId;
+    item.innerHTML = '<a></a><p class="why" role="tooltip"></p>';
+    const link = item.querySelector("a");
+    link.textContent = titles.get(itemId) ?? itemId;
+    link.href = titles.has(itemId) ? `#t-${itemId}` : "#stories";
+    const why = item.querySelector(".why");
+    why.id = `why-${picks.size}`;
+    link.setAttribute("aria-describedby", why.id);
+    for (const left of ["pointerleave", "focusout"]) item.addEventListener(left, () => item.classList.remove("hushed"));
+    picks.set(itemId, item);
+    return item;
+  }
+
+  function showForYou(items) {
+    find("#for-you-card").hidden = false;
+    find("#for-you-empty").hidden = items.length > 0;
+    const wanted = items.map((pick) => {
+      const element = pickRow(pick.item_id);
+      element.querySelector(".why").textContent = inWords(pick.because ?? "");
+      return element;
+    });
+    arrange(find("#for-you"), wanted);
   }
 
   // ---- Pushes ------------------------------------------------------------------------
@@ -256,6 +332,7 @@
 
   introduce();
   keepTheme();
+  keepReachable();
   find("#push").addEventListener("submit", push);
   customElements.whenDefined("heart-button").then((HeartButton) => {
     const live = HeartButton.live();
@@ -265,11 +342,20 @@
     };
     live.addEventListener("connected", () => state("live", "live"));
     live.addEventListener("disconnected", () => state("connecting", "reconnecting"));
-    live.subscribe("hot:hour", (data) => showHot(data.items));
+    live.subscribe("hot:hour", (data) => {
+      showHot(data.items);
+      refreshForYou(OTHERS_MS);
+    });
     live.subscribe(`inbox:#${encodePart(me)}`, (data, publication) => receive(live, data, publication), { recover: true });
     if (live.isConnected) state("live", "live");
   });
+  // Escape puts a reason away without moving the pointer or the focus.
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") find("#for-you li:is(:hover, :focus-within)")?.classList.add("hushed");
+  });
+  document.addEventListener("heart", () => refreshForYou(SETTLE_MS));
   loadHot();
+  loadForYou();
   refreshPanel();
   setInterval(refreshPanel, 1_000);
 })();
