@@ -10,9 +10,10 @@ PORT   ?= 8080
 help: ## Show the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
+# With the extra that the demo page's "for you" needs.
 $(VENV)/.installed: pyproject.toml requirements/run.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements/run.txt --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements/run.txt --editable ".[ranking]"
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed requirements/test.txt

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from heartcast.app.settings import load
+from heartcast.loadtest.scenario import from_file
 from heartcast.testing import running
 
 ROOT = Path(__file__).parents[2]
@@ -53,7 +54,7 @@ def _without_changing(document: dict[str, Any]) -> dict[str, Any]:
 def test_every_curl_line_works_as_written(page: str) -> None:
     blocks = _blocks(ROOT / page)
     following = [*blocks[1:], ("", "")]
-    with running("--in-memory") as server:
+    with running("--in-memory", environ={"HEARTCAST_RANKING__RECOMMENDATIONS": "on"}) as server:
         for (kind, text), (next_kind, next_text) in zip(blocks, following, strict=True):
             if kind != "sh" or not text.startswith("curl "):
                 continue
@@ -66,5 +67,8 @@ def test_every_curl_line_works_as_written(page: str) -> None:
 def test_every_settings_file_is_accepted(page: str, tmp_path: Path) -> None:
     for kind, text in _blocks(ROOT / page):
         if kind == "toml":
-            (tmp_path / "heartcast.toml").write_text(text)
-            load(config=tmp_path / "heartcast.toml")
+            (tmp_path / "example.toml").write_text(text)
+            if text.startswith("scenario"):
+                from_file(tmp_path / "example.toml")
+            else:
+                load(config=tmp_path / "example.toml")

@@ -20,6 +20,8 @@ PERSONAL = (
     ("POST", "/api/v1/rank"),
 )
 
+ON = {"HEARTCAST_RANKING__RECOMMENDATIONS": "on"}
+
 
 def _heart(server: RunningServer, target: str, *users: str) -> None:
     for user in users:
@@ -36,7 +38,7 @@ def _for(server: RunningServer, user: str) -> list[dict[str, Any]]:
 def test_a_heart_changes_what_is_recommended_within_a_second_and_why(
     serve: Callable[..., RunningServer],
 ) -> None:
-    server = serve("--in-memory")
+    server = serve("--in-memory", environ=ON)
     _heart(server, "tea", "u1", "u2", "u3")
     _heart(server, "cups", "u1", "u2", "u3")
     _heart(server, "boats", "u4", "u5", "u6", "u7")
@@ -59,11 +61,11 @@ def test_a_heart_changes_what_is_recommended_within_a_second_and_why(
 
 
 def test_recommendations_know_after_a_restart_what_they_knew_before(tmp_path: Path) -> None:
-    with running("--data-dir", str(tmp_path)) as server:
+    with running("--data-dir", str(tmp_path), environ=ON) as server:
         _heart(server, "tea", "u1", "u2", "ann")
         _heart(server, "cups", "u1", "u2")
         server.kill()
-    with running("--data-dir", str(tmp_path)) as server:
+    with running("--data-dir", str(tmp_path), environ=ON) as server:
         again = _for(server, "ann")
         metrics = httpx2.get(f"{server.url}/metrics").text
 
@@ -84,7 +86,7 @@ def without_numpy(tmp_path: Path) -> dict[str, str]:
 def test_without_the_extra_the_server_runs_and_has_no_personal_routes(
     serve: Callable[..., RunningServer], without_numpy: dict[str, str]
 ) -> None:
-    server = serve("--in-memory", environ=without_numpy)
+    server = serve("--in-memory", environ={**without_numpy, "HEARTCAST_RANKING__RECOMMENDATIONS": "auto"})
     _heart(server, "tea", "ann")
     answers = [httpx2.request(method, server.url + path) for method, path in PERSONAL]
     described = httpx2.get(f"{server.url}/openapi.json").json()["paths"]
@@ -100,15 +102,15 @@ def test_whoever_asks_for_recommendations_without_the_extra_is_told_what_to_inst
     serve: Callable[..., RunningServer], without_numpy: dict[str, str]
 ) -> None:
     with pytest.raises(RuntimeError) as caught:
-        serve("--in-memory", environ={**without_numpy, "HEARTCAST_RANKING__IS_ON": "true"})
+        serve("--in-memory", environ={**without_numpy, "HEARTCAST_RANKING__RECOMMENDATIONS": "on"})
 
     said = str(caught.value)
-    assert "ranking.is_on: recommendations need the extra: pip install 'heartcast[ranking]'" in said
+    assert "ranking.recommendations: recommendations need the extra: pip install 'heartcast[ranking]'" in said
     assert "Traceback" not in said
 
 
 def test_they_can_be_turned_off(serve: Callable[..., RunningServer]) -> None:
-    server = serve("--in-memory", environ={"HEARTCAST_RANKING__IS_ON": "false"})
+    server = serve("--in-memory", environ={"HEARTCAST_RANKING__RECOMMENDATIONS": "off"})
 
     answer = httpx2.get(f"{server.url}/api/v1/recommend/ann")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")

@@ -50,7 +50,10 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def server() -> Iterator[RunningServer]:
     """A server that lets pages of other origins on this machine use it."""
-    environ = {"HEARTCAST_HTTP__ALLOWED_ORIGINS": '["http://127.0.0.1:*"]'}
+    environ = {
+        "HEARTCAST_HTTP__ALLOWED_ORIGINS": '["http://127.0.0.1:*"]',
+        "HEARTCAST_RANKING__RECOMMENDATIONS": "on",
+    }
     with running("--in-memory", environ=environ) as server:
         yield server
 

@@ -86,7 +86,10 @@ def shoot(page: Page, path: Path) -> None:
 
 def main() -> None:
     IMAGES.mkdir(parents=True, exist_ok=True)
-    with running("--in-memory") as server, sync_playwright() as playwright:
+    with (
+        running("--in-memory", environ={"HEARTCAST_RANKING__RECOMMENDATIONS": "on"}) as server,
+        sync_playwright() as playwright,
+    ):
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         light = open_page(browser, server.url, "light", "Merry-Puffin-417")
         dark = open_page(browser, server.url, "dark", "Calm-Heron-203")

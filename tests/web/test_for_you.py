@@ -56,7 +56,7 @@ def test_why_something_is_for_you_shows_under_the_pointer_and_under_the_focus(pe
 
 
 def test_where_the_server_does_not_recommend_there_is_no_empty_card(people) -> None:
-    with running("--in-memory", environ={"HEARTCAST_RANKING__IS_ON": "false"}) as server:
+    with running("--in-memory", environ={"HEARTCAST_RANKING__RECOMMENDATIONS": "off"}) as server:
         page = people.window(server.url)
         with page.expect_response("**/api/v1/recommend/**") as asked:
             page.goto("/demo?user=ann")

@@ -5,7 +5,7 @@ Parts count in plain integers; here the integers get their names.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol, runtime_checkable
 
 from heartcast import __version__
@@ -16,6 +16,7 @@ from heartcast.hearts.service import HeartService
 from heartcast.observability.metrics import Values
 from heartcast.observability.panel import Panel
 from heartcast.push.model import State
+from heartcast.push.service import PushService
 from heartcast.realtime.hub import Hub
 
 
@@ -153,24 +154,38 @@ def _bind_hearts(system: System) -> None:
         metrics.bind("heartcast_heart_commits_total", lambda: store.groups)
 
 
+def _in_inboxes(pushes: PushService) -> int:
+    known = len(pushes.ledger.live) + len(pushes.ledger.timed)
+    return known - pushes.queued - pushes.waiting.near
+
+
 # The articles' words for the ends of a push.
 _ENDS = {
     State.DELIVERED: "success",
     State.EXPIRED: "timeout",
     State.FAILED: "failed",
+    State.DEAD: "failed",
     State.SUPPRESSED: "throttled",
     State.CANCELLED: "dropped",
 }
 
 
+def _ends(ended: Mapping[State, int]) -> Values:
+    counts: dict[tuple[str, ...], float] = {}
+    for state, word in _ENDS.items():
+        counts["realtime", word] = counts.get(("realtime", word), 0) + ended[state]
+    return counts
+
+
 def _bind_pushes(system: System) -> None:
     metrics, pushes = system.metrics, system.pushes
     ended = pushes.ledger.ended
-    metrics.bind_each(
-        "push_service_push_total", lambda: {("realtime", word): ended[state] for state, word in _ENDS.items()}
+    metrics.bind_each("push_service_push_total", lambda: _ends(ended))
+    metrics.bind_histogram(
+        "push_service_push_latency_seconds", lambda: {("realtime",): pushes.delivery.latency}
     )
     metrics.bind("heartcast_acks_total", lambda: ended[State.DELIVERED])
-    metrics.bind("heartcast_offline_queue", lambda: len(pushes.ledger.live) - pushes.queued)
+    metrics.bind("heartcast_offline_queue", lambda: _in_inboxes(pushes))
     metrics.bind("heartcast_pushes_accepted_total", lambda: pushes.ledger.accepted)
     metrics.bind_each("heartcast_pushes_refused_total", lambda: {("full",): pushes.refused})
     metrics.bind_each(

@@ -68,16 +68,16 @@ def personal(
 
 
 def _is_on(options: RankingOptions) -> bool:
-    if options.is_on is False:
+    if options.recommendations == "off":
         return False
     try:
         for library in ("numpy", "scipy.sparse"):
             import_module(library)
     except ImportError as error:
-        if options.is_on is None:
+        if options.recommendations == "auto":
             return False
         raise SettingsError(
             f"recommendations need the extra: pip install 'heartcast[ranking]' ({error})",
-            path="ranking.is_on",
+            path="ranking.recommendations",
         ) from error
     return True

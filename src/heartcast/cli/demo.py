@@ -26,7 +26,8 @@ def demo(config: Path | None, opens: bool, **flags: Any) -> None:
     """
     if flags["mode"] == "prod":
         raise SettingsError("the demo page needs dev mode; run `heartcast serve --mode prod` instead")
-    settings = settings_of(config, flags)
+    # The page shows what is for you, and a demonstration has the time to learn it.
+    settings = settings_of(config, flags, {"ranking.recommendations": "auto"})
     if not settings.is_open:
         raise SettingsError(
             "the demo page hands out tokens to whoever asks, so it listens on loopback only", path="http.host"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,8 +43,13 @@ def settings_flags(command: Command) -> Command:
     return command
 
 
-def settings_of(config: Path | None, flags: dict[str, Any]) -> Settings:
+def settings_of(
+    config: Path | None, flags: dict[str, Any], chosen: Mapping[str, object] | None = None
+) -> Settings:
     """The settings of a command that has ``settings_flags``.
+
+    Args:
+        chosen: What the command itself chooses, by dotted path.
 
     Raises:
         SettingsError: they are wrong or contradict each other.
@@ -53,7 +58,8 @@ def settings_of(config: Path | None, flags: dict[str, Any]) -> Settings:
         raise SettingsError("--in-memory keeps nothing, so --data-dir has no meaning; leave one out")
     if flags["redis"] and flags["postgres"]:
         raise SettingsError("hearts are kept in one store; leave --redis or --postgres out")
-    chosen = {
+    tree = {
+        **(chosen or {}),
         "mode": flags["mode"],
         "data_dir": flags["data_dir"],
         "in_memory": flags["in_memory"],
@@ -66,4 +72,4 @@ def settings_of(config: Path | None, flags: dict[str, Any]) -> Settings:
         "http.tls_key": flags["tls_key"],
         "http.trusted_proxies": list(flags["trusted_proxies"]) or None,
     }
-    return with_secret(load(config=config, environ=os.environ, flags=chosen))
+    return with_secret(load(config=config, environ=os.environ, flags=tree))

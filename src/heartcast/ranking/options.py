@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 import msgspec
 
@@ -128,10 +129,11 @@ class ForYouOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class RankingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What for whom."""
 
-    is_on: bool | None = None
-    """Whether to recommend. It needs the extra ``ranking`` (numpy, scipy), about 25 MB of
-    memory for these, and what ``taste`` says per user and item; the start loads all hearts,
-    with some 100 bytes for each while it does. Null: on where the extra is installed."""
+    recommendations: Literal["on", "off", "auto"] = "off"
+    """Whether hearts are also learnt from, for `/api/v1/recommend` and its siblings. `auto`: where
+    the extra `ranking` is installed, as `heartcast demo` has it. Off, because it costs every
+    heart about 25 µs of one core, and memory for numpy (25 MB) and for what ``taste`` says per
+    user and item; the start loads all hearts, with some 100 bytes for each while it does."""
 
     taste: TasteOptions = msgspec.field(default_factory=TasteOptions)
     for_you: ForYouOptions = msgspec.field(default_factory=ForYouOptions)
