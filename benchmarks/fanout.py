@@ -10,7 +10,6 @@ import time
 from typing import Any
 
 from benchmarks.machine import cpu_s, resident_kb
-
 from heartcast.testing import running
 
 SUBSCRIBERS = 2000

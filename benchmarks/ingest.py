@@ -11,7 +11,6 @@ from typing import Any
 
 from benchmarks import load
 from benchmarks.machine import cpu_s
-
 from heartcast.testing import RunningServer, running
 
 SECONDS = 5.0
