@@ -43,11 +43,12 @@ def _hearts() -> list[bytes]:
 
 def _measure(server: RunningServer, requests: list[bytes]) -> dict[str, Any]:
     pid = server.process.pid
-    before_s, start_s = cpu_s(pid), time.perf_counter()
+    before_s = cpu_s(pid)
     result = load.run(server.port, requests, seconds=SECONDS)
+    start_s = time.perf_counter()
     _wait_until_drained(server.url)
-    took_s = time.perf_counter() - start_s
-    result["sustained_per_s"] = round(result["requests"] / took_s)
+    drain_s = time.perf_counter() - start_s
+    result["sustained_per_s"] = round(result["requests"] / (SECONDS + drain_s))
     result["cpu_us_per_request"] = round((cpu_s(pid) - before_s) * 1e6 / result["requests"], 2)
     return result
 
