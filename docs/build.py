@@ -115,13 +115,12 @@ def error_codes() -> dict[str, set[int]]:
     """Every code in the source with the statuses it is answered with."""
     statuses = {class_.__name__: problem(class_("")).status for class_ in _classes(errors.HeartcastError)}
     found: dict[str, set[int]] = {}
-    for class_ in _classes(errors.HeartcastError):
-        if class_ is not errors.SettingsError:
-            found.setdefault(class_.code, set()).add(statuses[class_.__name__])
     for path in sorted(SOURCE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):
                 _note_call(node, statuses, found)
+            elif isinstance(node, ast.ClassDef) and node.name != errors.SettingsError.__name__:
+                _note_class(node, statuses, found)
     return dict(sorted(found.items()))
 
 
@@ -135,6 +134,16 @@ def _note_call(node: ast.Call, statuses: dict[str, int], found: dict[str, set[in
         code = _text_or_number(keyword.value)
         if keyword.arg == "code" and isinstance(code, str) and name in statuses:
             found.setdefault(code, set()).add(statuses[name])
+
+
+def _note_class(node: ast.ClassDef, statuses: dict[str, int], found: dict[str, set[int]]) -> None:
+    # Read, not imported: which classes exist must not depend on which extras are installed.
+    is_error = any(isinstance(base, ast.Name) and base.id in statuses for base in node.bases)
+    for line in node.body if is_error or node.name == errors.HeartcastError.__name__ else ():
+        if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "code":
+            code = _text_or_number(line.value)
+            if isinstance(code, str):
+                found.setdefault(code, set()).update({statuses[node.name]} if node.name in statuses else ())
 
 
 def _text_or_number(node: ast.expr) -> object:
