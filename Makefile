@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 PORT   ?= 8080
+# Test files run beside each other; each starts its own servers on free ports.
+JOBS   ?= 2
 
 .PHONY: help demo test lint types contracts unit browser docs bench clean
 help: ## Show the commands
@@ -36,7 +38,7 @@ contracts: $(VENV)/.installed-test
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.installed-test browser
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 # The page is tested in a real Chromium. It is installed where we may install things; elsewhere
 # the tests that need it are skipped and say so, and with CI set they fail.
