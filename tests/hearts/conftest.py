@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 
 from heartcast.backends import postgres as backend
+from heartcast.backends.redis import RedisLink
 from heartcast.core.clock import SystemClock
+from heartcast.hearts.model import HeartKey
 from heartcast.hearts.options import RedisOptions
 from heartcast.hearts.store.postgres import PostgresHeartStore
 from heartcast.hearts.store.postgres_writer import MIGRATIONS
 from heartcast.hearts.store.redis import RedisHeartStore
+from heartcast.hearts.store.redis_rows import Names
 from heartcast.testing.postgres_server import PostgresServer
 from heartcast.testing.redis_server import RedisServer
 
@@ -32,21 +35,39 @@ def postgres() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="session")
 def open_postgres(postgres: PostgresServer) -> OpenPostgres:
     """Opens a store; the same folder gives the same database."""
-    known: dict[Path, str] = {}
+    known: set[Path] = set()
 
     async def open_store(folder: Path) -> PostgresHeartStore:
         if folder not in known:
-            known[folder] = postgres.make_database(
-                "t" + hashlib.sha256(str(folder).encode()).hexdigest()[:20]
-            )
-            connection = await backend.connect(known[folder], timeout_s=5)
+            known.add(folder)
+            postgres.make_database(_database_of(folder))
+            connection = await backend.connect(postgres.dsn(_database_of(folder)), timeout_s=5)
             await backend.migrate(connection, MIGRATIONS)
             await connection.close()
-        store = PostgresHeartStore(known[folder], clock=SystemClock())
+        store = PostgresHeartStore(postgres.dsn(_database_of(folder)), clock=SystemClock())
         await store.open()
         return store
 
     return open_store
+
+
+def _database_of(folder: Path) -> str:
+    return "t" + hashlib.sha256(str(folder).encode()).hexdigest()[:20]
+
+
+@pytest.fixture(scope="session")
+def spoil_postgres(postgres: PostgresServer) -> Callable[[Path, HeartKey], Awaitable[bool]]:
+    """Makes a target's count differ from its rows by one."""
+
+    async def spoil(folder: Path, key: HeartKey) -> bool:
+        connection = await backend.connect(postgres.dsn(_database_of(folder)), timeout_s=5)
+        await connection.execute(
+            "UPDATE heartcast_target SET count = count + 1 WHERE target_id = $1", key.target_id
+        )
+        await connection.close()
+        return True
+
+    return spoil
 
 
 @pytest.fixture(scope="session")
@@ -65,6 +86,20 @@ def open_redis(redis: RedisServer) -> Callable[[Path], Awaitable[RedisHeartStore
         return store
 
     return open_store
+
+
+@pytest.fixture(scope="session")
+def spoil_redis(redis: RedisServer) -> Callable[[Path, HeartKey], Awaitable[bool]]:
+    """Makes a target's list miss one heart."""
+
+    async def spoil(folder: Path, key: HeartKey) -> bool:
+        link = RedisLink(redis.url, timeout_s=5)
+        listed = Names(f"{folder}:").of_target(key.target_id, key.kind)
+        removed = await link.run("ZREMRANGEBYRANK", listed, 1, 1)
+        await link.close()
+        return bool(removed == 1)
+
+    return spoil
 
 
 class Hammer:

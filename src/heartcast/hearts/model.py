@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
 KIND = "heart"
 """The kind of a heart when the caller names none."""
+
+
+Cause = Literal["user", "import", "merge", "erase", "delete"]
+"""Why a heart came or went: somebody clicked, hearts were loaded from a file or another store,
+two targets became one, a person was erased, a target was deleted."""
 
 
 class HeartKey(NamedTuple):
@@ -47,6 +52,21 @@ class Count(msgspec.Struct, frozen=True, gc=False):
     target_id: str
     count: int
     version: int
+
+
+class Recount(msgspec.Struct, frozen=True, gc=False):
+    """A target's count as it is told, beside its hearts counted one by one at the same moment."""
+
+    target_id: str
+    kind: str
+    count: int
+    version: int
+    rows: int
+
+    @property
+    def drift(self) -> int:
+        """By how much the told count is too high; 0 is the only good answer."""
+        return self.count - self.rows
 
 
 class HeartChanged(msgspec.Struct, frozen=True, gc=False):

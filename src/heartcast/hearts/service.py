@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from heartcast.core.bus import Bus
 from heartcast.core.clock import Clock
 from heartcast.core.errors import InvalidInput, StoreUnavailable
-from heartcast.hearts.model import KIND, Heart, HeartChanged, HeartKey, Outcome
+from heartcast.hearts.model import KIND, Cause, Heart, HeartChanged, HeartKey, Outcome
 from heartcast.hearts.store import CountsDone, Done, HeartedDone, HeartStore
 
 
@@ -61,7 +61,19 @@ class HeartService:
 
         self._store.add(keys, self._now_ms(), finish)
 
-    def remove(self, keys: Sequence[HeartKey], done: Done) -> None:
+    def load(
+        self, keys: Sequence[HeartKey], times_ms: Sequence[int], done: Done, cause: Cause = "import"
+    ) -> None:
+        """As ``HeartStore.load``."""
+
+        def finish(result: list[Outcome] | StoreUnavailable) -> None:
+            if isinstance(result, list):
+                self._announce(keys, result, 1)
+            done(result)
+
+        self._store.load(keys, times_ms, finish, cause)
+
+    def remove(self, keys: Sequence[HeartKey], done: Done, cause: Cause = "user") -> None:
         """Take these hearts back. Arguments and ``done`` as in ``HeartStore.add``."""
 
         def finish(result: list[Outcome] | StoreUnavailable) -> None:
@@ -69,7 +81,7 @@ class HeartService:
                 self._announce(keys, result, -1)
             done(result)
 
-        self._store.remove(keys, self._now_ms(), finish)
+        self._store.remove(keys, self._now_ms(), finish, cause)
 
     def _announce(self, keys: Sequence[HeartKey], outcomes: list[Outcome], delta: int) -> None:
         changed = at = 0
@@ -107,6 +119,10 @@ class HeartService:
         return await self._store.page(
             target_id=target_id, user_id=user_id, kind=kind, after=after, limit=limit
         )
+
+    async def kinds(self) -> list[str]:
+        """As ``HeartStore.kinds``: also those that may not be given any more."""
+        return await self._store.kinds()
 
     def now_ms(self) -> int:
         """Wall time in milliseconds, by the clock that dates hearts."""

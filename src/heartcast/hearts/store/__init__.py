@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 from heartcast.core.errors import StoreUnavailable
-from heartcast.hearts.model import Count, Heart, HeartKey, Outcome
+from heartcast.hearts.model import Cause, Count, Heart, HeartKey, Outcome, Recount
 
 Done = Callable[[list[Outcome] | StoreUnavailable], None]
 CountsDone = Callable[[list[Count] | StoreUnavailable], None]
@@ -54,6 +54,12 @@ class HeartStore(Protocol):
     9. **Scans are of one moment.** ``scan`` calls ``on_begin`` once, and gives exactly
        the hearts as they were then: with every change that was answered before, and
        with none that is answered after.
+    10. **Recounts are of one moment.** Count, version and rows of a ``Recount`` belong together,
+        whatever is written meanwhile.
+    11. **Repair compares first.** ``repair`` changes nothing unless count and version are still
+        the ones seen; then count and rows are equal, and a count that changed has a new version.
+    12. **Nothing is out of sight.** ``kinds`` names every kind that a heart ever had, and walking
+        ``targets`` to the end names every target and kind that had one before the walk began.
     """
 
     is_durable: bool
@@ -75,14 +81,16 @@ class HeartStore(Protocol):
         """
         ...
 
-    def load(self, keys: Sequence[HeartKey], times_ms: Sequence[int], done: Done) -> None:
+    def load(
+        self, keys: Sequence[HeartKey], times_ms: Sequence[int], done: Done, cause: Cause = "import"
+    ) -> None:
         """``add`` for imports: each key with a time of its own.
 
         Ids are made now, in the order given, so lists show imported hearts in that order.
         """
         ...
 
-    def remove(self, keys: Sequence[HeartKey], now_ms: int, done: Done) -> None:
+    def remove(self, keys: Sequence[HeartKey], now_ms: int, done: Done, cause: Cause = "user") -> None:
         """Forget these hearts. Arguments and ``done`` as in ``add``."""
         ...
 
@@ -124,6 +132,38 @@ class HeartStore(Protocol):
 
         Raises:
             StoreUnavailable: the store cannot be read now, or not to its end.
+        """
+        ...
+
+    async def kinds(self) -> list[str]:
+        """Every kind there is, in no set order.
+
+        Raises:
+            StoreUnavailable: as all methods below.
+        """
+        ...
+
+    async def targets(self, after: str, limit: int) -> tuple[list[tuple[str, str]], str]:
+        """The next targets of all, each with its kind; for walking through them.
+
+        Args:
+            after: Where the page before ended; "" from the start.
+            limit: About so many, 1 to 1,000; a page may be shorter or empty without being the last.
+
+        Returns:
+            (target, kind) pairs, some perhaps twice, and where to go on; "" at the end.
+        """
+        ...
+
+    async def recount(self, target_ids: Sequence[str], kind: str) -> list[Recount]:
+        """Count these targets' hearts one by one, in the order asked. At most 1,000 targets."""
+        ...
+
+    async def repair(self, target_id: str, kind: str, seen_count: int, seen_version: int) -> Count | None:
+        """Make a target's count what its rows say, if nobody changed it since it was seen.
+
+        Returns:
+            The count as it is now; None: it is not as it was seen, and was left alone.
         """
         ...
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from heartcast.core.errors import StoreUnavailable
-from heartcast.hearts.model import Count, HeartKey, Outcome
+from heartcast.hearts.model import Cause, Count, HeartKey, Outcome
 from heartcast.hearts.store import HeartStore
 
 T = TypeVar("T")
@@ -25,11 +25,13 @@ class Awaiting:
     async def add(self, keys: Sequence[HeartKey], now_ms: int) -> list[Outcome]:
         return await result_of(lambda done: self._store.add(keys, now_ms, done))
 
-    async def load(self, keys: Sequence[HeartKey], times_ms: Sequence[int]) -> list[Outcome]:
-        return await result_of(lambda done: self._store.load(keys, times_ms, done))
+    async def load(
+        self, keys: Sequence[HeartKey], times_ms: Sequence[int], cause: Cause = "import"
+    ) -> list[Outcome]:
+        return await result_of(lambda done: self._store.load(keys, times_ms, done, cause))
 
-    async def remove(self, keys: Sequence[HeartKey], now_ms: int) -> list[Outcome]:
-        return await result_of(lambda done: self._store.remove(keys, now_ms, done))
+    async def remove(self, keys: Sequence[HeartKey], now_ms: int, cause: Cause = "user") -> list[Outcome]:
+        return await result_of(lambda done: self._store.remove(keys, now_ms, done, cause))
 
     async def counts(self, target_ids: Sequence[str], kind: str) -> list[Count]:
         return await result_of(lambda done: self._store.counts(target_ids, kind, done))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from heartcast.hearts.model import Heart, HeartKey, Outcome
+from heartcast.hearts.model import Cause, Heart, HeartKey, Outcome
 from heartcast.hearts.store import Done
 
 
@@ -23,7 +23,13 @@ class Write(msgspec.Struct, gc=False):
     keys: Sequence[HeartKey]
     now_ms: int
     done: Done
+    cause: Cause = "user"
     times_ms: Sequence[int] | None = None
+    """Of ``load``: when each heart was made."""
+
+
+Name = tuple[str, str]
+"""A target and a kind."""
 
 
 class Target:

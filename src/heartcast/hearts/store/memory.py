@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from itertools import repeat
+from itertools import islice, repeat
 
 import msgspec
 
 from heartcast.core.errors import StoreUnavailable
 from heartcast.core.ids import IdSource
-from heartcast.hearts.model import Count, Heart, HeartKey, Outcome
+from heartcast.hearts.model import Cause, Count, Heart, HeartKey, Outcome, Recount
 from heartcast.hearts.store import CountsDone, Done, HeartedDone, nothing
 
 _SCAN_ROWS = 2000
@@ -72,7 +72,9 @@ class MemoryHeartStore:
             return done([self._add(keys[0], now_ms)])
         return self._add_all(keys, repeat(now_ms), done)
 
-    def load(self, keys: Sequence[HeartKey], times_ms: Sequence[int], done: Done) -> None:
+    def load(
+        self, keys: Sequence[HeartKey], times_ms: Sequence[int], done: Done, cause: Cause = "import"
+    ) -> None:
         if self._is_closed:
             return done(_closed())
         return self._add_all(keys, times_ms, done)
@@ -102,7 +104,7 @@ class MemoryHeartStore:
         heart = _new_tuple(Heart, (heart_id, key, created_ms))
         return Outcome(heart, len(rows), target.version, True)
 
-    def remove(self, keys: Sequence[HeartKey], now_ms: int, done: Done) -> None:
+    def remove(self, keys: Sequence[HeartKey], now_ms: int, done: Done, cause: Cause = "user") -> None:
         if self._is_closed:
             return done(_closed())
         return done([self._remove(key) for key in keys])
@@ -177,6 +179,34 @@ class MemoryHeartStore:
         on_begin()
         for start in range(0, len(rows), _SCAN_ROWS):
             yield [_heart(row) for row in rows[start : start + _SCAN_ROWS]]
+
+    async def kinds(self) -> list[str]:
+        self._check_open()
+        return list({kind for _, kind in self._targets})
+
+    async def targets(self, after: str, limit: int) -> tuple[list[tuple[str, str]], str]:
+        self._check_open()
+        # Targets are never forgotten, so their places in the order of making stay.
+        start = int(after or "0")
+        names = list(islice(self._targets, start, start + limit))
+        return names, str(start + limit) if len(names) == limit else ""
+
+    async def recount(self, target_ids: Sequence[str], kind: str) -> list[Recount]:
+        self._check_open()
+        found = [(target_id, self._targets.get((target_id, kind))) for target_id in target_ids]
+        return [
+            Recount(target_id, kind, len(target.rows), target.version, len(target.rows))
+            if target
+            else Recount(target_id, kind, 0, 0, 0)
+            for target_id, target in found
+        ]
+
+    async def repair(self, target_id: str, kind: str, seen_count: int, seen_version: int) -> Count | None:
+        # There is no second number that could be wrong: all there is to do is to compare.
+        [recount] = await self.recount([target_id], kind)
+        if (recount.count, recount.version) != (seen_count, seen_version):
+            return None
+        return Count(target_id, recount.count, recount.version)
 
     async def close(self) -> None:
         self._is_closed = True

@@ -24,9 +24,9 @@ from heartcast.backends.postgres import FAILURES, Connection
 from heartcast.core.clock import Clock
 from heartcast.core.errors import SettingsError, StoreUnavailable
 from heartcast.core.ids import IdSource, is_id
-from heartcast.hearts.model import Heart, HeartKey
+from heartcast.hearts.model import Cause, Count, Heart, HeartKey, Recount
 from heartcast.hearts.options import PostgresOptions
-from heartcast.hearts.store import CountsDone, Done, HeartedDone, nothing, postgres_reader
+from heartcast.hearts.store import CountsDone, Done, HeartedDone, nothing, postgres_reader, postgres_truth
 from heartcast.hearts.store.grouped import Write
 from heartcast.hearts.store.postgres_link import Link, Links
 from heartcast.hearts.store.postgres_questions import Question, Questions
@@ -103,11 +103,13 @@ class PostgresHeartStore:
     def add(self, keys: Sequence[HeartKey], now_ms: int, done: Done) -> None:
         self._submit(Write(True, keys, now_ms, done))
 
-    def load(self, keys: Sequence[HeartKey], times_ms: Sequence[int], done: Done) -> None:
-        self._submit(Write(True, keys, 0, done, times_ms))
+    def load(
+        self, keys: Sequence[HeartKey], times_ms: Sequence[int], done: Done, cause: Cause = "import"
+    ) -> None:
+        self._submit(Write(True, keys, 0, done, cause, times_ms))
 
-    def remove(self, keys: Sequence[HeartKey], now_ms: int, done: Done) -> None:
-        self._submit(Write(False, keys, now_ms, done))
+    def remove(self, keys: Sequence[HeartKey], now_ms: int, done: Done, cause: Cause = "user") -> None:
+        self._submit(Write(False, keys, now_ms, done, cause))
 
     def _submit(self, write: Write) -> None:
         waiting = self.waiting_keys + len(write.keys)
@@ -244,6 +246,28 @@ class PostgresHeartStore:
         else:
             if not begin.begun.done():
                 begin.begun.set_result(None)
+
+    # Truth
+
+    async def kinds(self) -> list[str]:
+        self._check_open()
+        return await self._listing.ask(postgres_truth.kinds)
+
+    async def targets(self, after: str, limit: int) -> tuple[list[tuple[str, str]], str]:
+        self._check_open()
+        return await self._listing.ask(lambda connection: postgres_truth.targets(connection, after, limit))
+
+    async def recount(self, target_ids: Sequence[str], kind: str) -> list[Recount]:
+        self._check_open()
+        return await self._listing.ask(
+            lambda connection: postgres_truth.recount(connection, target_ids, kind)
+        )
+
+    async def repair(self, target_id: str, kind: str, seen_count: int, seen_version: int) -> Count | None:
+        self._check_open()
+        return await self._listing.ask(
+            lambda connection: postgres_truth.repair(connection, target_id, kind, seen_count, seen_version)
+        )
 
     async def close(self) -> None:
         if self._is_closed:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from heartcast.backends.postgres import Connection, Migrations
 from heartcast.core.errors import StoreUnavailable
 from heartcast.hearts.model import Heart, HeartKey, Outcome
-from heartcast.hearts.store.grouped import Difference, Group, Target, Write
+from heartcast.hearts.store.grouped import Difference, Group, Name, Target, Write
 
 MIGRATIONS = Migrations(
     domain="hearts",
@@ -32,6 +32,10 @@ MIGRATIONS = Migrations(
         );
         CREATE INDEX heartcast_heart_target ON heartcast_heart (tid, id);
         """,
+        """
+        CREATE TABLE heartcast_kind (name text COLLATE "C" PRIMARY KEY);
+        INSERT INTO heartcast_kind SELECT DISTINCT kind FROM heartcast_target;
+        """,
     ),
 )
 """Ids sort bytewise (COLLATE "C"), as everywhere else. Room is left in the pages of targets,
@@ -44,6 +48,7 @@ _ENSURE = """
 INSERT INTO heartcast_target (target_id, kind)
 SELECT * FROM unnest($1::text[], $2::text[]) ON CONFLICT DO NOTHING
 """
+_ENSURE_KINDS = "INSERT INTO heartcast_kind SELECT * FROM unnest($1::text[]) ON CONFLICT DO NOTHING"
 _NUMBERS = """
 SELECT t.target_id, t.kind, t.tid FROM heartcast_target t
 JOIN unnest($1::text[], $2::text[]) v (target_id, kind) USING (target_id, kind)
@@ -73,8 +78,6 @@ SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM replaced),
        (SELECT count(*) FROM made), (SELECT count(*) FROM moved)
 """
 
-Name = tuple[str, str]
-
 
 class Writer:
     """Turns groups of writes into transactions, one at a time.
@@ -86,6 +89,7 @@ class Writer:
     def __init__(self, next_id: Callable[[], str]) -> None:
         self._next_id = next_id
         self._tids: dict[Name, int] = {}
+        self._kinds: set[str] = set()
 
     async def apply(self, connection: Connection, writes: list[Write]) -> list[list[Outcome]]:
         """Do all of these writes and commit.
@@ -103,6 +107,7 @@ class Writer:
         except BaseException:
             # What is remembered may be of a database that is no more (a restore, a failover).
             self._tids.clear()
+            self._kinds.clear()
             raise
 
     async def _learn(self, connection: Connection, writes: list[Write]) -> None:
@@ -110,6 +115,9 @@ class Writer:
             self._tids.clear()
         # Only adds make targets: taking back what is not there must leave no trace.
         added = self._unknown(key for write in writes if write.is_add for key in write.keys)
+        if kinds := sorted({kind for _, kind in added} - self._kinds):
+            await connection.execute(_ENSURE_KINDS, kinds)
+            self._kinds.update(kinds)
         if added:
             # Outside the transaction: making rows locks them, and not in the order of _LOCK.
             await connection.execute(_ENSURE, *_columns(added, 2))

@@ -11,6 +11,7 @@ What waits is bounded: beyond ``queue_keys`` hearts a call is answered with
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from itertools import repeat
 from typing import Any, TypeVar
 
@@ -20,7 +21,7 @@ from heartcast.backends.redis_pipe import RedisPipe, pack
 from heartcast.core.clock import Clock
 from heartcast.core.errors import SettingsError, StoreUnavailable
 from heartcast.core.ids import IdSource, is_id
-from heartcast.hearts.model import Count, Heart, HeartKey, Outcome
+from heartcast.hearts.model import Cause, Count, Heart, HeartKey, Outcome, Recount
 from heartcast.hearts.options import RedisOptions
 from heartcast.hearts.store import CountsDone, Done, HeartedDone, nothing
 from heartcast.hearts.store.redis_rows import (
@@ -35,10 +36,12 @@ from heartcast.hearts.store.redis_rows import (
     heart_of_all,
 )
 from heartcast.hearts.store.redis_scan import Walk
+from heartcast.hearts.store.redis_truth import MAX_REPAIR, RECOUNT, REPAIR, escaped
 
 _MAX_READS = 1024
 """Reads that may wait; more would only grow older."""
 _SCAN_ROWS = 2000
+_SCRIPTS = (ADD, REMOVE, COUNTS, HEARTED, RECOUNT, REPAIR)
 
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
@@ -88,8 +91,9 @@ class RedisHeartStore:
         self._options = options or RedisOptions()
         self._names = Names(self._options.prefix)
         self._next_id = IdSource(clock).next
-        self._pipe = RedisPipe(url, timeout_s=self._options.timeout_s, scripts=(ADD, REMOVE, COUNTS, HEARTED))
+        self._pipe = RedisPipe(url, timeout_s=self._options.timeout_s, scripts=_SCRIPTS)
         self._walks: set[Walk] = set()
+        self._kinds: set[str] = set()
         self._waiting_reads = 0
         self._is_closed = False
         self._is_failing = False
@@ -134,15 +138,19 @@ class RedisHeartStore:
     # Writing
 
     def add(self, keys: Sequence[HeartKey], now_ms: int, done: Done) -> None:
-        self._write(keys, repeat(now_ms), done, is_add=True)
+        self._write(keys, repeat(now_ms), done, "user", is_add=True)
 
-    def load(self, keys: Sequence[HeartKey], times_ms: Sequence[int], done: Done) -> None:
-        self._write(keys, times_ms, done, is_add=True)
+    def load(
+        self, keys: Sequence[HeartKey], times_ms: Sequence[int], done: Done, cause: Cause = "import"
+    ) -> None:
+        self._write(keys, times_ms, done, cause, is_add=True)
 
-    def remove(self, keys: Sequence[HeartKey], now_ms: int, done: Done) -> None:
-        self._write(keys, repeat(now_ms), done, is_add=False)
+    def remove(self, keys: Sequence[HeartKey], now_ms: int, done: Done, cause: Cause = "user") -> None:
+        self._write(keys, repeat(now_ms), done, cause, is_add=False)
 
-    def _write(self, keys: Sequence[HeartKey], times_ms: Any, done: Done, *, is_add: bool) -> None:
+    def _write(
+        self, keys: Sequence[HeartKey], times_ms: Any, done: Done, cause: Cause, *, is_add: bool
+    ) -> None:
         waiting = self.waiting_keys + len(keys)
         if self._is_closed:
             return done(_closed())
@@ -152,6 +160,8 @@ class RedisHeartStore:
         self.waiting_keys = waiting
         replied = _Call(self, keys, done, is_add).replied
         names, send = self._names.of_heart, self._pipe.send
+        if is_add:
+            self._note_kinds(keys)
         for key, created_ms in zip(keys, times_ms, strict=False):
             target_id, user_id, kind = key
             if is_add:
@@ -160,6 +170,17 @@ class RedisHeartStore:
             else:
                 send(pack("EVALSHA", REMOVE.sha, 4, *names(key), user_id, target_id, kind), replied)
         return None
+
+    def _note_kinds(self, keys: Sequence[HeartKey]) -> None:
+        # In front of the first heart of a kind, once per process: on one connection it is there first.
+        for _, _, kind in keys:
+            if kind not in self._kinds:
+                self._kinds.add(kind)
+                self._pipe.send(pack("SADD", self._names.kinds, kind), partial(self._kind_noted, kind))
+
+    def _kind_noted(self, kind: str, reply: Any) -> None:
+        if isinstance(reply, StoreUnavailable):
+            self._kinds.discard(kind)
 
     def finish(self, call: _Call) -> None:
         """All replies of a call are there."""
@@ -272,6 +293,40 @@ class RedisHeartStore:
         low = after(walk.reached)
         command = ("ZRANGEBYLEX", self._names.all_hearts, low, "+", "LIMIT", 0, _SCAN_ROWS)
         return await self._pipe.ask_then(command, arrived)
+
+    # Truth
+
+    async def kinds(self) -> list[str]:
+        self._check_open()
+        found: list[str] = await self._pipe.ask("SMEMBERS", self._names.kinds)
+        return found
+
+    async def targets(self, after: str, limit: int) -> tuple[list[tuple[str, str]], str]:
+        self._check_open()
+        stem = self._names.members("", "")[: -len(SEPARATOR)]
+        reply = await self._pipe.ask("SCAN", after or "0", "MATCH", escaped(stem) + "*", "COUNT", limit)
+        names = [key[len(stem) :].split(SEPARATOR) for key in reply[1]]
+        return [(target_id, kind) for kind, target_id in names], "" if reply[0] == "0" else reply[0]
+
+    async def recount(self, target_ids: Sequence[str], kind: str) -> list[Recount]:
+        self._check_open()
+        names = self._names
+        pairs = [
+            key
+            for target_id in target_ids
+            for key in (names.members(target_id, kind), names.of_target(target_id, kind))
+        ]
+        reply = await self._pipe.ask("EVALSHA", RECOUNT.sha, len(pairs), *pairs)
+        return [
+            Recount(target_id, kind, reply[3 * at], int(reply[3 * at + 1]), reply[3 * at + 2])
+            for at, target_id in enumerate(target_ids)
+        ]
+
+    async def repair(self, target_id: str, kind: str, seen_count: int, seen_version: int) -> Count | None:
+        self._check_open()
+        keys = (self._names.members(target_id, kind), self._names.of_target(target_id, kind))
+        reply = await self._pipe.ask("EVALSHA", REPAIR.sha, 2, *keys, seen_count, seen_version, MAX_REPAIR)
+        return None if reply is None else Count(target_id, reply[0], int(reply[1]))
 
     async def close(self) -> None:
         if self._is_closed:

@@ -3,6 +3,7 @@
     m kind target   hash: user -> row; the field "" holds the version
     o kind target   sorted set: "row|user", the target's hearts, oldest first
     u kind user     sorted set: "row|target", the user's hearts, oldest first
+    k               set: every kind
     i               sorted set: "row|kind|target|user", all hearts
 
 A row is the id's 26 characters and the time in milliseconds. Parts are joined by a
@@ -88,6 +89,7 @@ class Names:
         self._of_target = f"{prefix}o{SEPARATOR}"
         self._of_user = f"{prefix}u{SEPARATOR}"
         self.all_hearts = f"{prefix}i"
+        self.kinds = f"{prefix}k"
 
     def members(self, target_id: str, kind: str) -> str:
         return f"{self._members}{kind}{SEPARATOR}{target_id}"

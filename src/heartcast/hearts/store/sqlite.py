@@ -15,7 +15,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -23,14 +23,16 @@ from heartcast.backends.sqlite import FileLock, GroupThread, Tuning, open_reader
 from heartcast.core.clock import Clock
 from heartcast.core.errors import StoreUnavailable
 from heartcast.core.ids import IdSource, is_id
-from heartcast.hearts.model import Count, Heart, HeartKey, Outcome
+from heartcast.hearts.model import Cause, Count, Heart, HeartKey, Outcome, Recount
 from heartcast.hearts.options import SqliteOptions
-from heartcast.hearts.store import CountsDone, Done, HeartedDone, nothing, sqlite_reader
+from heartcast.hearts.store import CountsDone, Done, HeartedDone, nothing, sqlite_reader, sqlite_truth
 from heartcast.hearts.store.awaiting import result_of
+from heartcast.hearts.store.grouped import Write
+from heartcast.hearts.store.sqlite_alone import Alone
 from heartcast.hearts.store.sqlite_counts import KnownCounts
 from heartcast.hearts.store.sqlite_rows import SCHEMA
 from heartcast.hearts.store.sqlite_snapshot import Snapshot
-from heartcast.hearts.store.sqlite_writer import Write, Writer
+from heartcast.hearts.store.sqlite_writer import Writer
 
 FILE_NAME = "hearts.db"
 """Of the database in the data folder."""
@@ -109,11 +111,13 @@ class SqliteHeartStore:
     def add(self, keys: Sequence[HeartKey], now_ms: int, done: Done) -> None:
         self._submit(Write(True, keys, now_ms, done))
 
-    def load(self, keys: Sequence[HeartKey], times_ms: Sequence[int], done: Done) -> None:
-        self._submit(Write(True, keys, 0, done, times_ms))
+    def load(
+        self, keys: Sequence[HeartKey], times_ms: Sequence[int], done: Done, cause: Cause = "import"
+    ) -> None:
+        self._submit(Write(True, keys, 0, done, cause, times_ms))
 
-    def remove(self, keys: Sequence[HeartKey], now_ms: int, done: Done) -> None:
-        self._submit(Write(False, keys, now_ms, done))
+    def remove(self, keys: Sequence[HeartKey], now_ms: int, done: Done, cause: Cause = "user") -> None:
+        self._submit(Write(False, keys, now_ms, done, cause))
 
     def _submit(self, write: Write) -> None:
         waiting = self.waiting_keys + len(write.keys)
@@ -128,21 +132,24 @@ class SqliteHeartStore:
 
     # On the writer's thread
 
-    def _handle(self, items: list[Write | Snapshot]) -> Callable[[], None]:
+    def _handle(self, items: list[Write | Snapshot | Alone[Any]]) -> Callable[[], None]:
         writes = [item for item in items if isinstance(item, Write)]
         deliver = self._commit(writes) if writes else nothing
         if len(writes) == len(items):
             return deliver
-        snapshots = [item for item in items if isinstance(item, Snapshot)]
-        for snapshot in snapshots:
-            snapshot.open(self._path, self._tuning)
+        others = [item for item in items if not isinstance(item, Write)]
+        for item in others:
+            if isinstance(item, Snapshot):
+                item.open(self._path, self._tuning)
+            else:
+                item.work(self._connection)
 
-        def deliver_and_begin() -> None:
+        def deliver_and_go_on() -> None:
             deliver()
-            for snapshot in snapshots:
-                snapshot.begin()
+            for item in others:
+                item.begin() if isinstance(item, Snapshot) else item.tell()
 
-        return deliver_and_begin
+        return deliver_and_go_on
 
     def _commit(self, writes: list[Write]) -> Callable[[], None]:
         try:
@@ -276,6 +283,41 @@ class SqliteHeartStore:
         except Exception as error:
             _log.exception("hearts_read_fault")
             return _faulty(error)
+
+    # Truth
+
+    async def kinds(self) -> list[str]:
+        return await self._result(sqlite_truth.kinds)
+
+    async def targets(self, after: str, limit: int) -> tuple[list[tuple[str, str]], str]:
+        return await self._result(lambda connection: sqlite_truth.targets(connection, after, limit))
+
+    async def recount(self, target_ids: Sequence[str], kind: str) -> list[Recount]:
+        return await self._result(lambda connection: sqlite_truth.recount(connection, target_ids, kind))
+
+    async def repair(self, target_id: str, kind: str, seen_count: int, seen_version: int) -> Count | None:
+        def run(connection: sqlite3.Connection) -> Count | None:
+            count = sqlite_truth.repair(connection, target_id, kind, seen_count, seen_version)
+            self._writer.forget()
+            return count
+
+        def start(done: Callable[[Count | StoreUnavailable | None], None]) -> None:
+            def repaired(count: Count | StoreUnavailable | None) -> None:
+                if isinstance(count, Count):
+                    self._known.set(count, kind)
+                done(count)
+
+            self._alone(run, repaired)
+
+        return await result_of(start)
+
+    def _alone(
+        self, run: Callable[[sqlite3.Connection], T], done: Callable[[T | StoreUnavailable], None]
+    ) -> None:
+        if self._is_closed:
+            done(_closed())
+        else:
+            self._writes.submit(Alone(run, done))
 
     async def close(self) -> None:
         if self._is_closed:

@@ -31,6 +31,10 @@ class KnownCounts:
         for key, outcome in zip(keys, outcomes, strict=True):
             counts[key[0], key[2]] = (outcome.count, outcome.version)
 
+    def set(self, count: Count, kind: str) -> None:
+        """Remember a count that was repaired."""
+        self._counts[count.target_id, kind] = (count.count, count.version)
+
     def find(self, target_ids: Sequence[str], kind: str) -> list[Count] | None:
         """The counts in the order asked; None when not all are known."""
         known = self._counts

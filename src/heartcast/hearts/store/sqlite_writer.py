@@ -12,14 +12,12 @@ forgets them all and reads them anew.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
-from itertools import repeat
-
-import msgspec
+from collections.abc import Iterable
+from typing import cast
 
 from heartcast.core.ids import IdSource
 from heartcast.hearts.model import Heart, HeartKey, Outcome
-from heartcast.hearts.store import Done
+from heartcast.hearts.store.grouped import Difference, Group, Name, Target, Write
 from heartcast.hearts.store.sqlite_rows import FIND_HEARTS, FIND_TARGETS, Statement, packed, unpacked
 
 _INSERT = Statement(
@@ -40,25 +38,13 @@ _MAX_TARGETS = 100_000
 """Targets remembered, about 30 MB; then all are forgotten. A target read again costs some µs."""
 
 
-class Write(msgspec.Struct, gc=False):
-    """One call of ``add``, ``load`` or ``remove`` on its way to the disk."""
-
-    is_add: bool
-    keys: Sequence[HeartKey]
-    now_ms: int
-    done: Done
-    times_ms: Sequence[int] | None = None
-
-
-class _Target:
-    __slots__ = ("count", "kid", "saved_count", "saved_version", "target_id", "tid", "version")
+class _Target(Target):
+    __slots__ = ("kid", "target_id")
 
     def __init__(self, tid: int, kid: int, target_id: str, count: int, version: int) -> None:
-        self.tid = tid
+        super().__init__(tid, count, version)
         self.kid = kid
         self.target_id = target_id
-        self.count = self.saved_count = count
-        self.version = self.saved_version = version
 
 
 class Writer:
@@ -72,7 +58,7 @@ class Writer:
     def __init__(self, connection: sqlite3.Connection, ids: IdSource) -> None:
         self._connection = connection
         self._next_id = ids.next
-        self._targets: dict[tuple[str, str], _Target] = {}
+        self._targets: dict[Name, _Target] = {}
         self._kids: dict[str, int] = {}
         self._next_tid = 0
 
@@ -96,20 +82,25 @@ class Writer:
         return outcomes
 
     def _undo(self) -> None:
+        self.forget()
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    def forget(self) -> None:
+        """Read targets anew: somebody else wrote through this connection."""
         self._targets.clear()
         self._kids.clear()
         self._next_tid = 0
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
 
     def _work(self, writes: list[Write]) -> list[list[Outcome]]:
         keys = dict.fromkeys([key for write in writes for key in write.keys])
         self._learn_targets(keys)
-        before = self._find_hearts(list(keys))
-        now: dict[HeartKey, Heart | None] = dict(before)
-        outcomes = [self._add(write, now) if write.is_add else self._remove(write, now) for write in writes]
-        self._save_hearts(before, now)
-        self._save_targets({(target_id, kind) for target_id, _, kind in keys})
+        targets: dict[Name, Target] = {
+            name: self._targets[name] for name in {(target_id, kind) for target_id, _, kind in keys}
+        }
+        group = Group(targets, self._find_hearts(list(keys)), self._next_id)
+        outcomes = [group.apply(write) for write in writes]
+        self._save(group.difference())
         return outcomes
 
     def _learn_targets(self, keys: Iterable[HeartKey]) -> None:
@@ -160,47 +151,21 @@ class Writer:
             found[key] = Heart(unpacked(bytes.fromhex(id_hex)), key, int(created_ms))
         return found
 
-    def _add(self, write: Write, now: dict[HeartKey, Heart | None]) -> list[Outcome]:
-        times_ms = repeat(write.now_ms) if write.times_ms is None else write.times_ms
-        outcomes = []
-        for key, created_ms in zip(write.keys, times_ms, strict=False):
-            target = self._targets[key[0], key[2]]
-            heart = now.get(key)
-            is_new = heart is None
-            if heart is None:
-                heart = now[key] = Heart(self._next_id(), key, created_ms)
-                target.count += 1
-                target.version += 1
-            outcomes.append(Outcome(heart, target.count, target.version, is_new))
-        return outcomes
-
-    def _remove(self, write: Write, now: dict[HeartKey, Heart | None]) -> list[Outcome]:
-        outcomes = []
-        for key in write.keys:
-            target = self._targets[key[0], key[2]]
-            heart = now.get(key)
-            if heart is not None:
-                now[key] = None
-                target.count -= 1
-                target.version += 1
-            outcomes.append(Outcome(heart, target.count, target.version, heart is not None))
-        return outcomes
-
-    def _save_hearts(self, before: dict[HeartKey, Heart], now: dict[HeartKey, Heart | None]) -> None:
-        gone = [(packed(heart.id),) for key, heart in before.items() if now[key] is not heart]
-        new = [
-            (packed(heart.id), self._targets[key[0], key[2]].tid, key[1], heart.created_ms)
-            for key, heart in now.items()
-            if heart is not None and before.get(key) is not heart
+    def _save(self, difference: Difference) -> None:
+        gone, new, replaced, moved = difference
+        ids = [(packed(heart.id),) for heart in gone] + [(packed(was),) for was, _ in replaced]
+        rows = [
+            (packed(heart.id), self._targets[heart.key[0], heart.key[2]].tid, heart.key[1], heart.created_ms)
+            for heart in [*new, *(heart for _, heart in replaced)]
         ]
         # What was counted must be what happened to the rows, or nothing of it is kept.
         # An INSERT fails by itself when a row is there already; a DELETE would be silent.
-        if gone and _DELETE.change(self._connection, gone) != len(gone):
+        if ids and _DELETE.change(self._connection, ids) != len(ids):
             raise sqlite3.IntegrityError("a heart to be removed is not there")
-        _INSERT.change(self._connection, new)
+        _INSERT.change(self._connection, rows)
+        self._save_targets(cast("list[_Target]", moved))
 
-    def _save_targets(self, names: Iterable[tuple[str, str]]) -> None:
-        moved = [target for name in names if (target := self._targets[name]).version != target.saved_version]
+    def _save_targets(self, moved: list[_Target]) -> None:
         # A target that the database knows has a version of at least 1.
         new = [(t.tid, t.kid, t.target_id, t.count, t.version) for t in moved if t.saved_version == 0]
         _INSERT_TARGETS.change(self._connection, new)
