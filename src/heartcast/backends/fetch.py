@@ -58,7 +58,7 @@ async def get(url: str, bounds: Bounds, tls: ssl.SSLContext | None = None) -> by
 async def _get(url: SplitResult, bounds: Bounds, tls: ssl.SSLContext | None) -> bytes:
     host, is_tls = url.hostname or "", url.scheme == "https"
     port = url.port or (443 if is_tls else 80)
-    address = await _judged_address(host, port, bounds.allow_private, is_tls=is_tls)
+    address = await judged_address(host, port, bounds.allow_private, is_tls=is_tls)
     context = (tls or ssl.create_default_context()) if is_tls else None
     reader, writer = await asyncio.open_connection(
         address, port, ssl=context, server_hostname=host if is_tls else None
@@ -76,7 +76,13 @@ async def _get(url: SplitResult, bounds: Bounds, tls: ssl.SSLContext | None) -> 
         writer.transport.abort()
 
 
-async def _judged_address(host: str, port: int, allow_private: bool, *, is_tls: bool) -> str:
+async def judged_address(host: str, port: int, allow_private: bool, *, is_tls: bool) -> str:
+    """The address to connect to for this name; all of its addresses must be allowed.
+
+    Raises:
+        ValueError: one of them may not be asked, or not in plain text.
+        OSError: there is no such name.
+    """
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     addresses = [str(entry[4][0]) for entry in found]
     private = [address for address in addresses if not is_public(address)]
