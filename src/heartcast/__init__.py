@@ -11,6 +11,7 @@ The map, from the top down; a package imports only what stands below it:
     push           templates, shards, workers, the inbox, acknowledgements
     realtime       channels, sessions, recovery, presence, fan-out
     ranking        time-decayed hot boards
+    cluster        many nodes: leases, who owns which shard, messages between them
     resilience     limits, breakers, retries, shedding; usable alone
     backends       connections to SQLite and others; no domain words
     observability  metrics and logs

@@ -34,7 +34,7 @@ _REST_S = 0.25
 _LEAVE_AFTER = ("NOSCRIPT", "READONLY", "MASTERDOWN", "LOADING")
 
 
-def pack(*command: str | int) -> bytes:
+def pack(*command: str | int | bytes) -> bytes:
     """A command as it goes over the wire."""
     packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub asks for one-tuples
     return packed
