@@ -9,6 +9,7 @@
     GET   /api/v1/dead-letters             and one of them, and …/{id}/retry
     GET   /api/v1/users/{id}/preferences   and PUT, DELETE
     GET   /api/v1/users/{id}/inbox         and /export; DELETE …/pushes erases
+    GET   /api/v1/templates                names, versions, making, activating, previewing
     GET   /healthz                         every shard's queues; 503 when one stands still
 
 202 means: accepted, as safe as the journal makes it, and it will end in exactly one way
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import msgspec
 
-from heartcast.api import push_dead_letters, push_one, push_post, push_preferences, push_users
+from heartcast.api import push_dead_letters, push_one, push_post, push_preferences, push_templates, push_users
 from heartcast.api.push_once import Tickets
 from heartcast.api.push_post import MAX_BATCH, PushAccepted
 from heartcast.api.route import Answer, Call, Route
@@ -80,14 +81,19 @@ def routes(service: PushService) -> list[Route]:
         *push_dead_letters.routes(service, tickets),
         *push_preferences.routes(service, tickets),
         *push_users.routes(service, tickets),
-        Route(
-            method="GET",
-            path="/healthz",
-            handler=health,
-            summary="Every shard's queues, judged by progress.",
-            tag="operation",
-            answers={200: Health, 503: Health},
-            is_public=True,
+        *push_templates.routes(service, tickets),
+        *(
+            Route(
+                method="GET",
+                path=path,
+                handler=health,
+                summary="Every shard's queues, judged by progress.",
+                tag="operation",
+                answers={200: Health, 503: Health},
+                is_public=True,
+            )
+            # The second name is what probes of long standing ask for, mostly with HEAD.
+            for path in ("/healthz", "/health")
         ),
     ]
 

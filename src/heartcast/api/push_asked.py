@@ -17,6 +17,7 @@ from heartcast.core.errors import InvalidInput
 from heartcast.core.names import check_id
 from heartcast.push.model import Extra, Priority
 from heartcast.push.preferences import zone_named
+from heartcast.push.template import check_locale
 
 MAX_AHEAD_S = 366 * 86_400.0
 """``send_at`` and ``ttl`` reach at most a year: further away nobody remembers why."""
@@ -58,6 +59,8 @@ class PushRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Seconds; a day when left out."""
     collapse_key: str | None = None
     """Of pushes to one user with one key only the newest counts while they wait."""
+    locale: str | None = None
+    """Language tag of its texts, like ``de`` or ``pt-BR``; the user's own when left out."""
 
 
 class PushPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -88,6 +91,7 @@ def extra_of(request: PushRequest, now_ms: int) -> Extra | None:
         category=_name(request.category, "/category"),
         dedupe_key=_name(request.dedupe_key, "/dedupe_key"),
         collapse_key=_name(request.collapse_key, "/collapse_key"),
+        locale=check_locale(request.locale, "/locale") if request.locale is not None else "",
     )
     if extra.dedupe_key:
         extra.dedupe_ms = round((request.dedupe_window or DEDUPE_WINDOW_S) * 1000)
@@ -149,7 +153,12 @@ def _name(text: str | None, pointer: str) -> str:
 
 def _is_plain(extra: Extra) -> bool:
     return extra.priority is Priority.NORMAL and not (
-        extra.due_ms or extra.ttl_ms or extra.category or extra.dedupe_key or extra.collapse_key
+        extra.due_ms
+        or extra.ttl_ms
+        or extra.category
+        or extra.dedupe_key
+        or extra.collapse_key
+        or extra.locale
     )
 
 

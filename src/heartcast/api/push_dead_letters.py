@@ -105,7 +105,9 @@ class _DeadApi:
         # The active version, which may have been mended since.
         name = letter.template.rpartition("@")[0]
         extra = letter.extra or Extra()
-        again = Extra(priority=extra.priority, category=extra.category, retry_of=letter.id)
+        again = Extra(
+            priority=extra.priority, category=extra.category, locale=extra.locale, retry_of=letter.id
+        )
         taken = self._service.intake.take(letter.user_id, name, payload, again)
         push, shard = taken
         accepted = PushAccepted(push.id, letter.user_id, name, "queued", shard, rfc3339(push.accepted_ms))

@@ -48,6 +48,8 @@ class PushState(msgspec.Struct, frozen=True):
     """The last attempt; null before the first."""
     priority: str
     category: str | None
+    locale: str | None
+    """Language asked for, by the push or by its user; null: the template's base."""
     due_at: str | None
     """When deferred: when it will leave, if all gates let it."""
     expires_at: str
@@ -80,6 +82,7 @@ def state_of(push: Push, shard: int, gates: list[str], ttl_ms: int, receipts: di
         attempted_at=rfc3339(push.attempted_ms) if push.attempted_ms else None,
         priority=asked.priority.value,
         category=asked.category or None,
+        locale=asked.locale or None,
         due_at=rfc3339(asked.due_ms) if push.state is State.DEFERRED else None,
         expires_at=rfc3339(push.expires_ms(ttl_ms)),
         receipts={event: rfc3339(at_ms) for event, at_ms in receipts.items()},

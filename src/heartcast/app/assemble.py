@@ -51,6 +51,7 @@ from heartcast.push.journal import Journal
 from heartcast.push.journal.memory import MemoryJournal
 from heartcast.push.journal.sqlite import SqliteJournal
 from heartcast.push.service import PushService
+from heartcast.push.template_store.journal import JournalTemplateStore
 from heartcast.push.templates import Templates
 from heartcast.ranking.boards import HotBoards
 from heartcast.ranking.live import LiveHot
@@ -199,7 +200,7 @@ def _pushes(
     folder = None if settings.in_memory else Path(settings.data_dir) / "templates"
     known = templates.load(folder)
     hub = realtime.hub
-    inbox, journal = _push_stores(settings, loop, ids, known)
+    inbox, journal = _push_stores(settings, loop, clock, ids, known)
     return PushService(
         settings.push,
         clock=clock,
@@ -216,15 +217,18 @@ def _pushes(
 
 
 def _push_stores(
-    settings: Settings, loop: asyncio.AbstractEventLoop, ids: IdSource, known: Templates
+    settings: Settings, loop: asyncio.AbstractEventLoop, clock: Clock, ids: IdSource, known: Templates
 ) -> tuple[Inbox, Journal]:
     max_pushes = settings.push.max_inbox
     if settings.in_memory:
         return MemoryInbox(ids.next, max_pushes), MemoryJournal()
     file = push_file.open_file(Path(settings.data_dir) / push_file.FILE_NAME, loop)
     ids.skip_past(file.last_id())
+    journal = SqliteJournal(file, known)
+    # Before the inbox: what waits there is rendered with versions that the API made.
+    known.use(JournalTemplateStore(journal, clock.wall_ms()))
     inbox = load_inbox(file, templates=known, new_epoch=ids.next, max_pushes=max_pushes)
-    return inbox, SqliteJournal(file, known)
+    return inbox, journal
 
 
 def _http_options(settings: Settings) -> HttpOptions:

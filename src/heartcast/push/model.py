@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from heartcast.push.templates import Template
+from heartcast.push.template import Template
 
 
 class State(Enum):
@@ -84,6 +84,10 @@ class Extra(msgspec.Struct, gc=False, eq=False, omit_defaults=True, kw_only=True
     dedupe_key: str = ""
     dedupe_ms: int = 0
     collapse_key: str = ""
+    locale: str = ""
+    """Language tag of its texts; "": the user's, and where there is none, the template's base."""
+    broadcast: str = ""
+    """Id of the broadcast that it belongs to; "": none."""
     retry_of: str = ""
     """Id of the dead letter that this is another try of."""
     sends_at_ms: int = 0

@@ -22,6 +22,7 @@ import msgspec
 from heartcast.core.errors import InvalidInput
 from heartcast.core.hashing import hash64
 from heartcast.push.journal import Note
+from heartcast.push.template import check_locale
 
 KIND = "p:"
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -59,6 +60,8 @@ class Preferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     categories: dict[str, bool] = {}
     """Categories, like ``{"marketing": false}``."""
     quiet_hours: QuietHours | None = None
+    locale: str | None = None
+    """Language tag of the user, like ``de`` or ``pt-BR``; null: templates speak their base."""
 
 
 class Quiet:
@@ -149,6 +152,8 @@ def wishes_of(document: Preferences) -> Wishes:
         InvalidInput: a zone or a time does not exist; the pointer says where.
     """
     quiet = _quiet(document.quiet_hours) if document.quiet_hours else None
+    if document.locale is not None:
+        check_locale(document.locale, "/locale")
     return Wishes(
         document,
         f'"{hash64(_encode(document).decode()):016x}"',

@@ -192,6 +192,7 @@ class PushService:
         now_ms = self._clock.wall_ms()
         leaving: list[Push] = []
         ask, queued, sending = self.chain.ask, State.QUEUED, State.SENDING
+        said = self.preferences.said
         try:
             for push in batch:
                 if push.state is not queued:
@@ -202,6 +203,8 @@ class PushService:
                         self._held(push, *spoken, now_ms)
                         continue
                     push.gated_ms = now_ms
+                    if push.user in said:
+                        self._localize(push)
                 push.state = sending
                 leaving.append(push)
             if leaving:
@@ -213,6 +216,12 @@ class PushService:
                 if push.state is State.SENDING:
                     push.state = State.QUEUED
             raise
+
+    def _localize(self, push: Push) -> None:
+        # Here and not when it is rendered: what is in the inbox no longer changes its language.
+        locale = self.preferences.of(push.user).document.locale
+        if locale is not None and not push.asked.locale:
+            push.made_special().locale = locale
 
     def _held(self, push: Push, gate: str, verdict: Verdict, now_ms: int) -> None:
         key = (gate, verdict.reason)

@@ -1,26 +1,9 @@
-"""Templates: what a push says, and what its payload must hold.
+"""All templates, by name: which versions there are, and which one is active.
 
-A template is one TOML file::
-
-    name = "news_v2"              # the file's name without .toml when left out
-    version = 1                   # 1 when left out; the highest one is active
-    title = "{{ title }}"
-    body = "{{ summary }}"        # "" when left out
-    url = "{{ url }}"             # left out of the push when it renders to nothing
-
-    [fields.title]                # every field that the texts use is declared
-    type = "string"               # string, integer, number, boolean, list, object or any
-    required = true
-    max_length = 300              # of a string, in characters
-
-    [fields.summary]
-    type = "string"
-    default = ""                  # optional fields: "" , 0, false … or this
-
-Texts are Jinja2 in an immutable sandbox. A name that no field declares is an error
-when the file is read, not when the push should leave. The payload is checked when the
-push is accepted (cheap: the fields become a msgspec type) and rendered when it leaves,
-once. Fields that are not declared are allowed and travel to the client untouched.
+A version never changes. Versions come from the starter set, from the operator's files, and
+through the API, which keeps them in a store. Of files the highest version is active; from
+the first activation on it is what was activated last, so that going back is an activation
+like any other and the history says who spoke when.
 
 ``news`` names the active version, ``news@3`` one for good; a template whose own name
 contains an ``@`` is found first.
@@ -28,159 +11,74 @@ contains an ``@`` is found first.
 
 from __future__ import annotations
 
-import re
 import tomllib
-from collections.abc import Callable, Iterable
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
 
-import jinja2
 import msgspec
-from jinja2 import meta
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from heartcast.core.errors import InvalidInput, NotFound, SettingsError
+from heartcast.core.errors import Conflict, HeartcastError, InvalidInput, NotFound, Overloaded, SettingsError
+from heartcast.core.hashing import hash64
+from heartcast.core.names import check_id
+from heartcast.push.journal import Note
+from heartcast.push.template import RenderingFailed, Source, Template, TemplateFault
+from heartcast.push.template_store import Activation, TemplateStore, Version
+from heartcast.push.template_store.memory import MemoryTemplateStore
 
-FieldType = Literal["string", "integer", "number", "boolean", "list", "object", "any"]
-_TYPES: dict[FieldType, tuple[Any, Any]] = {
-    "string": (str, ""),
-    "integer": (int, 0),
-    "number": (float, 0.0),
-    "boolean": (bool, False),
-    "list": (list, ()),
-    "object": (dict, {}),
-    "any": (Any, None),
-}
-MAX_RENDERED_BYTES = 65_536
-"""A loop in a template must not turn a small payload into a large frame."""
+__all__ = ["RenderingFailed", "Source", "Template", "Templates", "load"]
 
-# autoescape stays off: what leaves is JSON whose texts clients insert as text, and
-# HTML entities would show up literally on a lock screen.
-_environment = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
-_JUST_A_FIELD = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}").fullmatch
-_MISSING = re.compile(r"missing required field `(.*)`").search
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
+MAX_STORED = 10_000
+"""Versions made through the API; each is compiled and stays in memory, some 20 KB."""
+MAX_VERSION = 999_999
+MAX_NAME_BYTES = 100
 
-
-class Field(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One field of the payload."""
-
-    type: FieldType = "string"
-    required: bool = False
-    default: Any = msgspec.UNSET
-    """What the texts see when an optional field is absent."""
-    max_length: int | None = None
-    """Longest string in characters; None: bounded by the payload only."""
-
-
-class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A template as its author wrote it."""
-
-    title: str
-    name: str = ""
-    version: int = 1
-    body: str = ""
-    url: str = ""
-    fields: dict[str, Field] = {}
-
-
-class RenderingFailed(Exception):
-    """A template could not be rendered with a payload that passed its check."""
-
-
-class Template:
-    """One version of one template, compiled.
-
-    Raises:
-        ValueError: a text is not valid Jinja2 or uses a field that is not declared.
-    """
-
-    __slots__ = ("_check", "_defaults", "_required", "_texts", "name", "name_json", "version")
-
-    def __init__(self, source: Source) -> None:
-        self.name = source.name
-        self.name_json = _encode(source.name).decode()
-        """The name as a JSON string, made once for all answers."""
-        self.version = source.version
-        self._check = _checker(source)
-        self._required = [
-            (name, _TYPES[field.type][0], field.max_length)
-            for name, field in source.fields.items()
-            if field.required
-        ]
-        self._defaults = {
-            name: _TYPES[field.type][1] if field.default is msgspec.UNSET else field.default
-            for name, field in source.fields.items()
-            if not field.required
-        }
-        self._texts = [_compile(source, text) for text in ("title", "body", "url")]
-
-    @property
-    def key(self) -> str:
-        """``name@version``: names this version for good."""
-        return f"{self.name}@{self.version}"
-
-    def check(self, payload: dict[str, Any]) -> None:
-        """Whether this payload can be rendered.
-
-        Raises:
-            InvalidInput: a field is missing or of the wrong type; ``pointer`` starts at the payload.
-        """
-        if len(payload) == len(self._required):
-            # Nearly every payload holds just the required fields, of the very types
-            # asked for: seeing that costs a third of a full check.
-            for name, type_, longest in self._required:
-                value = payload.get(name)
-                if value.__class__ is not type_ or (longest and len(value) > longest):  # type: ignore[arg-type]
-                    break
-            else:
-                return
-        try:
-            self._check(payload)
-        except msgspec.ValidationError as error:
-            raise _payload_error(str(error)) from None
-
-    def render(self, push_id: str, payload: bytes, accepted_ms: int) -> bytes:
-        """The JSON that clients get.
-
-        Raises:
-            RenderingFailed: a text raised, or the result is larger than 64 KB.
-        """
-        try:
-            values = self._defaults | _decode(payload)
-            title, body, url = (text(values) for text in self._texts)
-        except Exception as error:
-            # Whatever a template does wrong is the template's fault and ends this push only.
-            raise RenderingFailed(f"{self.key}: {error}") from error
-        link = {"url": url} if url else {}
-        head = {"id": push_id, "template": self.name, "title": title, "body": body, **link}
-        data = _encode({**head, "payload": msgspec.Raw(payload), "sent_ms": accepted_ms})
-        if len(data) > MAX_RENDERED_BYTES:
-            raise RenderingFailed(f"{self.key}: rendered to {len(data)} bytes, at most {MAX_RENDERED_BYTES}")
-        return data
+Done = Callable[[HeartcastError | None], None]
 
 
 class _Absent(Template):
     """Stands for a version whose file is gone."""
 
+    __slots__ = ()
+
     def __init__(self, key: str) -> None:
         name, _, version = key.rpartition("@")
         super().__init__(Source(name=name, version=int(version), title=""))
 
-    def render(self, push_id: str, payload: bytes, accepted_ms: int) -> bytes:
+    def render(self, push_id: str, payload: bytes, accepted_ms: int, locale: str = "") -> bytes:
         raise RenderingFailed(f"{self.key}: the template is no longer there")
 
 
 class Templates:
-    """All templates, found by name."""
+    """All templates, found by name.
+
+    Args:
+        templates: From files.
+    """
 
     def __init__(self, templates: Iterable[Template]) -> None:
-        self._by_key = {template.key: template for template in templates}
+        self._by_key: dict[str, Template] = {}
         self._by_name: dict[str, Template] = {}
-        for template in sorted(self._by_key.values(), key=lambda template: template.version):
-            self._by_name[template.name] = template
+        self._versions: dict[str, list[int]] = {}
+        self._history: dict[str, list[Activation]] = {}
+        self._made_ms: dict[str, int] = {}
+        self._store: TemplateStore
+        for template in templates:
+            self._put(template)
+        for name in self._versions:
+            self._choose(name)
+        self.use(MemoryTemplateStore())
+
+    def use(self, store: TemplateStore) -> None:
+        """Take up what the store kept, and keep there what is made from now on.
+
+        A version that is in a file as well is the store's: pushes may rely on it.
+        """
+        self._store = store
+        store.follow(self._made, self._activated)
+
+    # ── finding ──────────────────────────────────────────────────────────────
 
     def find(self, name: str) -> Template:
         """The active version of ``name``, or the version that ``name@3`` pins.
@@ -190,6 +88,12 @@ class Templates:
         """
         template = self._by_name.get(name) or self._by_key.get(name)
         if template is None:
+            if name in self._versions:
+                raise NotFound(
+                    f"no version of template {name!r} is active; activate one, or name one: "
+                    f"{name}@{self._versions[name][-1]}",
+                    code="unknown_template",
+                )
             raise NotFound(f"there is no template {name[:100]!r}", code="unknown_template")
         return template
 
@@ -204,7 +108,128 @@ class Templates:
 
     def names(self) -> list[str]:
         """Every name, sorted."""
-        return sorted(self._by_name)
+        return sorted(self._versions)
+
+    def page(self, after: str, limit: int) -> list[str]:
+        """Names greater than ``after``, sorted, at most ``limit``."""
+        names = self.names()
+        start = bisect_right(names, after)
+        return names[start : start + limit]
+
+    def versions(self, name: str) -> list[Template]:
+        """Every version of this name, lowest first.
+
+        Raises:
+            NotFound: there is none (code ``unknown_template``).
+        """
+        if name not in self._versions:
+            raise NotFound(f"there is no template {name[:100]!r}", code="unknown_template")
+        return [self._by_key[f"{name}@{version}"] for version in self._versions[name]]
+
+    def numbers(self, name: str) -> list[int]:
+        """Numbers of this name's versions, lowest first; none when there is no such name."""
+        return list(self._versions.get(name, ()))
+
+    def version(self, name: str, version: int) -> Template:
+        """One version.
+
+        Raises:
+            NotFound: there is none (code ``unknown_template``).
+        """
+        template = self._by_key.get(f"{name}@{version}")
+        if template is None or template.name != name:
+            raise NotFound(
+                f"there is no version {version} of template {name[:100]!r}", code="unknown_template"
+            )
+        return template
+
+    def active(self, name: str) -> int | None:
+        """The active version; None: none is."""
+        template = self._by_name.get(name)
+        return template.version if template else None
+
+    def history(self, name: str) -> Sequence[Activation]:
+        """Activations of this name, oldest first; none for what only files have."""
+        return self._history.get(name, ())
+
+    def made_ms(self, template: Template) -> int | None:
+        """Wall time at which the API made this version; None: it is from a file."""
+        return self._made_ms.get(template.key)
+
+    def tag(self, name: str) -> str:
+        """What changes whenever a version is made or activated, as an entity tag."""
+        state = f"{self._versions.get(name)} {self.active(name)} {len(self.history(name))}"
+        return f'"{hash64(state):016x}"'
+
+    # ── changing ─────────────────────────────────────────────────────────────
+
+    def make(self, template: Template, now_ms: int, notes: Sequence[Note], done: Done) -> None:
+        """Keep a new version; it is found from when ``done`` is told None. It is not active.
+
+        Args:
+            template: As ``checked`` gave it.
+            notes: What must be written with it.
+
+        Raises:
+            Conflict: this version is there (code ``version_exists``).
+            Overloaded: there are as many as may be (code ``templates_full``).
+        """
+        if template.key in self._by_key:
+            raise version_exists(template)
+        if len(self._made_ms) >= MAX_STORED:
+            raise Overloaded("as many template versions are kept as may be", code="templates_full")
+        source = msgspec.json.encode(template.source)
+        self._store.make(Version(template.name, template.version, source, now_ms), notes, done)
+
+    def next_version(self, name: str) -> int:
+        """The number after the highest one there is."""
+        return max(self._versions.get(name, [0])) + 1
+
+    def activate(self, name: str, version: int, now_ms: int, notes: Sequence[Note], done: Done) -> None:
+        """Make this version the active one, all at once: what is accepted later uses it.
+
+        Raises:
+            NotFound: there is no such version (code ``unknown_template``).
+        """
+        self.version(name, version)
+        activation = Activation(name, version, len(self.history(name)) + 1, now_ms)
+        self._store.activate(activation, notes, done)
+
+    def _made(self, version: Version) -> None:
+        source = msgspec.json.decode(version.source, type=Source)
+        self._put(Template(source))
+        self._made_ms[f"{version.name}@{version.version}"] = version.made_ms
+
+    def _activated(self, activation: Activation) -> None:
+        self._history.setdefault(activation.name, []).append(activation)
+        self._choose(activation.name)
+
+    def _put(self, template: Template) -> None:
+        versions = self._versions.setdefault(template.name, [])
+        if template.version not in versions:
+            versions.append(template.version)
+            versions.sort()
+        self._by_key[template.key] = template
+        if self.active(template.name) == template.version:
+            self._by_name[template.name] = template
+
+    def _choose(self, name: str) -> None:
+        history = self.history(name)
+        chosen = history[-1].version if history else None
+        key = f"{name}@{chosen or self._versions.get(name, [0])[-1]}"
+        # What was activated may have been a file that is gone: then it is the highest again.
+        template = self._by_key.get(key) or self._by_key.get(f"{name}@{self._versions.get(name, [0])[-1]}")
+        if template is not None:
+            self._by_name[name] = template
+
+
+def version_exists(template: Template) -> Conflict:
+    """The refusal of a version that is there already."""
+    return Conflict(
+        f"version {template.version} of {template.name!r} exists, and versions never change; "
+        "make the next one",
+        code="version_exists",
+    )
 
 
 def load(folder: Path | None = None) -> Templates:
@@ -233,43 +258,22 @@ def _read(file_name: str, read_text: Callable[[], str]) -> Template:
         raise SettingsError(str(error), path=f"templates/{file_name}") from error
 
 
-def _checker(source: Source) -> Callable[[dict[str, Any]], object]:
-    required: list[tuple[str, Any, Any]] = []
-    optional: list[tuple[str, Any, Any]] = []
-    for name, field in source.fields.items():
-        type_ = _TYPES[field.type][0]
-        if field.max_length is not None:
-            type_ = Annotated[type_, msgspec.Meta(max_length=field.max_length)]
-        # Python names of the type's attributes are ours, so that a field may have any name.
-        if field.required:
-            required.append((f"f{len(required)}", type_, msgspec.field(name=name)))
-        else:
-            optional.append((f"o{len(optional)}", type_, msgspec.field(name=name, default=None)))
-    shape = msgspec.defstruct("Payload", [*required, *optional], gc=False)
-    return lambda payload: msgspec.convert(payload, shape)
+def checked(source: Source) -> Template:
+    """The template that a source describes.
 
-
-def _compile(source: Source, text_name: str) -> Callable[[dict[str, Any]], str]:
-    text = getattr(source, text_name)
+    Raises:
+        InvalidInput: it is none (code ``invalid_template``); the pointer says where.
+    """
+    check_id(source.name, "/name")
+    if len(source.name.encode()) > MAX_NAME_BYTES or "@" in source.name or "/" in source.name:
+        raise InvalidInput(
+            f"must be at most {MAX_NAME_BYTES} bytes without @ and /",
+            pointer="/name",
+            code="invalid_template",
+        )
+    if not 1 <= source.version <= MAX_VERSION:
+        raise InvalidInput(f"must be from 1 to {MAX_VERSION}", pointer="/version", code="invalid_template")
     try:
-        used = meta.find_undeclared_variables(_environment.parse(text))
-    except jinja2.TemplateSyntaxError as error:
-        raise ValueError(f"{text_name}: {error.message} (line {error.lineno})") from error
-    if unknown := used - source.fields.keys():
-        raise ValueError(f"{text_name}: uses {sorted(unknown)}, which [fields] does not declare")
-    if not used and "{" not in text:
-        return lambda _: text
-    if plain := _JUST_A_FIELD(text):
-        # Most texts are a single field, and a sandboxed render takes 12 µs for it.
-        name = plain[1]
-        return lambda values: str(values[name])
-    return _environment.from_string(text).render
-
-
-def _payload_error(message: str) -> InvalidInput:
-    text, _, path = message.partition(" - at `$.")
-    # The shape is flat: what is wrong is a field of the payload, or one that is not there.
-    missing = _MISSING(text)
-    name = missing[1] if missing else path.rstrip("`")
-    pointer = f"/payload/{name.replace('~', '~0').replace('/', '~1')}" if name else "/payload"
-    return InvalidInput(text, pointer=pointer, code="payload_does_not_fit")
+        return Template(source)
+    except TemplateFault as error:
+        raise InvalidInput(error.detail, pointer=error.pointer, code="invalid_template") from error

@@ -37,7 +37,7 @@ def rendered(push: Push) -> bytes:
         RenderingFailed: the template cannot be rendered with this payload.
     """
     if push.data is None:
-        push.data = push.template.render(push.id, push.payload, push.accepted_ms)
+        push.data = push.template.render(push.id, push.payload, push.accepted_ms, push.asked.locale)
     return push.data
 
 
