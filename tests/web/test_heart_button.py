@@ -178,12 +178,13 @@ def test_a_click_shows_at_once_and_clicks_during_a_request_are_summed_up(visit) 
     assert [method for method in methods if method != "OPTIONS"][:2] == ["POST", "DELETE"]
 
 
-def test_a_count_never_goes_back_to_an_older_version(visit) -> None:
+def _with_scripted_news(visit: Callable[..., Page], target: str) -> tuple[Page, Callable[[int, int], None]]:
+    """A button whose live counts are what the test says: ``publish(count, version)``."""
     opened: list[WebSocketRoute] = []
 
     def publish(count_: int, version: int) -> None:
-        data = {"target_id": "versions", "count": count_, "version": version}
-        opened[0].send(json.dumps({"push": {"channel": "hearts:versions", "pub": {"data": data}}}))
+        data = {"target_id": target, "count": count_, "version": version}
+        opened[0].send(json.dumps({"push": {"channel": f"hearts:{target}", "pub": {"data": data}}}))
 
     def answer(message: str) -> None:
         replies = []
@@ -200,9 +201,34 @@ def test_a_count_never_goes_back_to_an_older_version(visit) -> None:
         socket.on_message(answer)
 
     page = visit(
-        '<heart-button target="versions" user="u1"></heart-button>',
+        f'<heart-button target="{target}" user="u1"></heart-button>',
         before=lambda page: page.route_web_socket("**/connection/websocket", speak),
     )
+    return page, publish
+
+
+def test_older_news_that_comes_during_a_write_is_not_what_the_person_is_told(visit) -> None:
+    page, publish = _with_scripted_news(visit, "overtaken")
+    expect(count(page, "overtaken")).to_have_text("0")
+    button(page, "overtaken").click()
+    status = page.locator("heart-button").get_by_role("status")
+    expect(status).to_have_text("Hearted, 1 heart")
+    held: list[Any] = []
+    page.route("**/api/v1/hearts?**", lambda route: held.append(route))
+    with page.expect_request("**/api/v1/hearts?**"):
+        button(page, "overtaken").click()
+    page.evaluate(
+        """() => customElements.get("heart-button").live()
+        .subscribe("hearts:overtaken", () => (window.heard = true))"""
+    )
+    publish(1, 1)
+    page.wait_for_function("window.heard")
+    held[0].continue_()
+    expect(status).to_have_text("Heart taken back, 0 hearts")
+
+
+def test_a_count_never_goes_back_to_an_older_version(visit) -> None:
+    page, publish = _with_scripted_news(visit, "versions")
     expect(count(page, "versions")).to_have_text("0")
     publish(50, 5)
     expect(count(page, "versions")).to_have_text("50")

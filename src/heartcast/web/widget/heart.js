@@ -210,7 +210,7 @@
 
   /** What this page knows of one target; any number of buttons show it. */
   class Heart {
-    version = -1; count = null; hearted = false; wanted = null; isSending = false; buttons = new Set(); stop = null;
+    version = -1; count = null; hearted = false; wanted = null; isSending = false; isUnsure = false; buttons = new Set(); stop = null;
     #from = 0; #isIncluded = false;
     constructor(target, kind) { this.target = target; this.kind = kind; }
 
@@ -330,8 +330,13 @@
       heart.show("own");
       if (heart.isSending) return;
       let reason = null;
-      while (heart.wanted !== null && heart.wanted !== heart.hearted) {
+      while (heart.isUnsure || (heart.wanted !== null && heart.wanted !== heart.hearted)) {
         heart.beginWrite();
+        if (heart.wanted === null || heart.wanted === heart.hearted) {
+          heart.isUnsure = false;
+          await this.#loadSome(heart.kind, [heart]);
+          continue;
+        }
         reason = await this.#write(heart, heart.wanted);
         if (reason) {
           heart.wanted = null;
@@ -358,10 +363,11 @@
       if (!response.ok) return kindWords(response);
       const answer = await response.json().catch(() => null);
       heart.hearted = hearted;
-      // The answer has no version. It counts until the next versioned word; if one came
-      // meanwhile nobody can say which is newer, and the counts are asked for.
+      // The answer has no version. It counts until the next versioned word. If one came meanwhile
+      // nobody can say which is newer, and the counts are asked for before anything is settled.
       if (answer && heart.version === before) heart.count = answer.count;
-      if (!this.live.isConnected || heart.version !== before || heart.kind !== "heart") this.load(heart);
+      if (heart.version !== before) heart.isUnsure = true;
+      else if (!this.live.isConnected || heart.kind !== "heart") this.load(heart);
       return null;
     }
   }
