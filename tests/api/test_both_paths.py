@@ -169,6 +169,7 @@ def _answer(server: RunningServer, case: Case) -> tuple[int, list[tuple[str, str
 _CHANGING = [
     (re.compile(rb"\b[0-9A-HJKMNP-TV-Z]{26}\b"), b"<id>"),
     (re.compile(rb"\d{4}-\d\d-\d\dT[0-9:.]+Z"), b"<time>"),
+    (re.compile(rb'(?<=\d\.)[0-9a-f]{8}(?=")'), b"<lifetime>"),
 ]
 
 

@@ -1,73 +1,41 @@
 """The heart endpoints, called as the gateway calls them."""
 
-import asyncio
-import inspect
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 
 from heartcast.api.hearts import routes
 from heartcast.api.openapi import document
-from heartcast.api.problems import problem
-from heartcast.api.route import Answer, Call, Identity
+from heartcast.api.route import Identity
 from heartcast.core.bus import Bus
 from heartcast.core.clock import SystemClock
-from heartcast.core.errors import HeartcastError, StoreUnavailable
+from heartcast.core.errors import StoreUnavailable
 from heartcast.core.ids import IdSource, is_id
-from heartcast.hearts.model import HeartChanged
 from heartcast.hearts.service import HeartService
 from heartcast.hearts.store import HeartStore
 from heartcast.hearts.store.memory import MemoryHeartStore
 from heartcast.hearts.store.sqlite import SqliteHeartStore
 from heartcast.testing import ManualClock
+from heartcast.testing.calls import Caller
 
 SERVER = Identity(is_server=True)
 HEART = {"target_id": "post_123", "user_id": "u456"}
 
 
-class Api:
+class Api(Caller):
     """Sends calls to the table of routes and answers problems as the port does."""
 
     def __init__(self, store: HeartStore, identity: Identity = SERVER) -> None:
         self.store = store
         self.clock = ManualClock()
-        self.bus: Bus[HeartChanged] = Bus(lambda _: None)
-        service = HeartService(store, self.clock, self.bus, kinds=("heart", "clap"))
-        self._routes = {(route.method, route.path): route for route in routes(service)}
-        self._identity = identity
-        self.answers = 0
+        service = HeartService(store, self.clock, Bus(lambda _: None), kinds=("heart", "clap"))
+        super().__init__(routes(service), identity)
 
     def as_(self, identity: Identity) -> "Api":
         return Api(self.store, identity)
-
-    async def answer(self, method: str, path: str, query: Any = (), body: Any = None) -> Answer:
-        template, params = path, {}
-        if (method, path) not in self._routes:
-            head, _, last = path.rpartition("/")
-            template, params = f"{head}/{{id}}", {"id": last}
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        call = Call(
-            body=body if isinstance(body, bytes) else json.dumps(body).encode(),
-            query=urlencode(query).encode(),
-            params=params,
-            identity=self._identity,
-            respond=future.set_result,
-        )
-        try:
-            result = self._routes[method, template].handler(call)
-            if inspect.isawaitable(result):
-                result = await result
-        except HeartcastError as error:
-            result = problem(error)
-        return result if result is not None else await future
-
-    async def json(self, method: str, path: str, query: Any = (), body: Any = None) -> tuple[int, Any]:
-        answer = await self.answer(method, path, query, body)
-        return answer.status, json.loads(answer.body)
 
 
 @pytest.fixture(params=["memory", "sqlite"])

@@ -214,7 +214,7 @@ def test_older_news_that_comes_during_a_write_is_not_what_the_person_is_told(vis
     status = page.locator("heart-button").get_by_role("status")
     expect(status).to_have_text("Hearted, 1 heart")
     held: list[Any] = []
-    page.route("**/api/v1/hearts?**", lambda route: held.append(route))
+    page.route("**/api/v1/hearts?**", lambda route: held.insert(0, route))
     with page.expect_request("**/api/v1/hearts?**"):
         button(page, "overtaken").click()
     page.evaluate(

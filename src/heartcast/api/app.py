@@ -147,7 +147,7 @@ def _resolve(later: asyncio.Future[Answer], answer: Answer) -> None:
         later.set_result(answer)
 
 
-async def _typed(result: Awaitable[Answer]) -> Answer:
+async def _typed(result: Awaitable[Answer | None]) -> Answer | None:
     return await result
 
 

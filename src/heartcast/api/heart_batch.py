@@ -8,8 +8,9 @@ as a whole, before anything is written.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import groupby
+from typing import NamedTuple
 
 import msgspec
 
@@ -30,7 +31,19 @@ from heartcast.hearts.service import HeartService
 from heartcast.hearts.store import MAX_KEYS
 
 CheckItem = Callable[[BatchItem, Identity, str], HeartKey]
-_Asked = tuple[int, BatchItem, HeartKey]
+Shadows = Callable[[HeartKey], bool]
+
+
+class _Asked(NamedTuple):
+    at: int
+    item: BatchItem
+    key: HeartKey
+    is_shadowed: bool
+
+
+# A NamedTuple's own constructor is a Python function: this runs once per item.
+_new_tuple = tuple.__new__
+
 _decode_problem = msgspec.json.Decoder(Problem).decode
 
 
@@ -38,6 +51,8 @@ class Batch:
     """One batch on its way through the store.
 
     Args:
+        late: Items that are refused before they are looked at, by their place.
+        shadows: Whether a heart is seen by its giver only; None: none is.
         check: Gives an item's key, or raises what is wrong with it; its last argument
             is the item's JSON pointer.
 
@@ -46,15 +61,34 @@ class Batch:
         BodyTooLarge: there are more than 500.
     """
 
-    __slots__ = ("_call", "_failure", "_is_answered_at_once", "_results", "_service", "_waiting", "_written")
+    __slots__ = (
+        "_call",
+        "_failure",
+        "_is_answered_at_once",
+        "_late",
+        "_results",
+        "_service",
+        "_shadows",
+        "_waiting",
+        "_written",
+    )
 
-    def __init__(self, service: HeartService, call: Call, body: BatchBody) -> None:
+    def __init__(
+        self,
+        service: HeartService,
+        call: Call,
+        body: BatchBody,
+        late: Mapping[int, HeartcastError],
+        shadows: Shadows | None,
+    ) -> None:
         if not body.items:
             raise InvalidInput("must not be empty", pointer="/items")
         if len(body.items) > MAX_KEYS:
             raise BodyTooLarge(f"at most {MAX_KEYS} items", pointer="/items", code="too_many_items")
         self._service = service
         self._call = call
+        self._late = late
+        self._shadows = shadows
         self._results: list[BatchResult | None] = [None] * len(body.items)
         self._waiting = 1
         self._written = 0
@@ -66,16 +100,31 @@ class Batch:
         asked: list[_Asked] = []
         for at, item in enumerate(body.items):
             try:
-                asked.append((at, item, check(item, self._call.identity, f"/items/{at}")))
+                asked.append(self._checked(at, item, check))
             except HeartcastError as error:
                 self._refuse(at, error)
-        for op, group in groupby(asked, key=lambda one: one[1].op):
-            self._submit(op, list(group))
+        for (op, is_shadowed), group in groupby(asked, key=lambda one: (one.item.op, one.is_shadowed)):
+            if is_shadowed:
+                for one in group:
+                    self._shadow(one)
+            else:
+                self._submit(op, list(group))
         self._waiting -= 1
         if self._waiting:
             self._is_answered_at_once = False
             return None
         return self._answer()
+
+    def _checked(self, at: int, item: BatchItem, check: CheckItem) -> _Asked:
+        key = check(item, self._call.identity, f"/items/{at}")
+        if self._late and (error := self._late.get(at)) is not None:
+            raise error
+        is_shadowed = self._shadows is not None and item.op == "add" and self._shadows(key)
+        return _new_tuple(_Asked, (at, item, key, is_shadowed))
+
+    def _shadow(self, one: _Asked) -> None:
+        self._waiting += 1
+        self._service.add_shadowed(one.key, lambda result: self._note([one], result))
 
     def _submit(self, op: str, asked: list[_Asked]) -> None:
         def done(result: list[Outcome] | StoreUnavailable) -> None:
@@ -83,17 +132,17 @@ class Batch:
 
         self._waiting += 1
         write = self._service.add if op == "add" else self._service.remove
-        write([key for _, _, key in asked], done)
+        write([one.key for one in asked], done)
 
     def _note(self, asked: list[_Asked], result: list[Outcome] | StoreUnavailable) -> None:
         if isinstance(result, StoreUnavailable):
             self._failure = result
-            for at, _, _ in asked:
-                self._refuse(at, result)
+            for one in asked:
+                self._refuse(one.at, result)
         else:
             self._written += len(result)
-            for (at, item, key), outcome in zip(asked, result, strict=True):
-                self._results[at] = _result(item, key, outcome)
+            for one, outcome in zip(asked, result, strict=True):
+                self._results[one.at] = _result(one.item, one.key, outcome)
         self._waiting -= 1
         if self._waiting == 0 and not self._is_answered_at_once:
             self._call.respond(self._answer())

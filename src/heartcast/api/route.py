@@ -58,6 +58,12 @@ class Identity:
 
     scopes: frozenset[str] = frozenset((HEARTS_WRITE,))
 
+    owns: frozenset[str] = frozenset()
+    """Targets that are the caller's own."""
+
+    is_visitor: bool = False
+    """Whether the user is nobody but a device with a signed name."""
+
     def may(self, scope: str) -> bool:
         """Whether this caller has a scope, or all of them."""
         return self.is_server or scope in self.scopes
@@ -132,7 +138,7 @@ class Call:
 
 
 HotHandler = Callable[[Call], Answer | None]
-ColdHandler = Callable[[Call], Awaitable[Answer] | Answer | None]
+ColdHandler = Callable[[Call], Awaitable[Answer | None] | Answer | None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,6 @@ import msgspec
 import structlog
 
 from heartcast.api import dev, openapi, operation, pages
-from heartcast.api import hearts as heart_routes
 from heartcast.api import push as push_routes
 from heartcast.api import ranking as ranking_routes
 from heartcast.api import realtime as realtime_routes
@@ -30,6 +29,7 @@ from heartcast.app.personal import personal
 from heartcast.app.settings import Settings
 from heartcast.app.system import LOAD_LOOK_S, Readiness, System
 from heartcast.app.views import HotView, Views
+from heartcast.app.visiting import visiting
 from heartcast.core.bus import Bus
 from heartcast.core.clock import Clock
 from heartcast.core.ids import IdSource
@@ -83,7 +83,8 @@ def assemble(
         SettingsError: a file cannot be opened, or a template is wrong.
     """
     ids = IdSource(clock)
-    authenticator = Authenticator(settings.auth, clock, is_open=settings.is_open)
+    visitors = visiting(settings, clock, ids)
+    authenticator = Authenticator(settings.auth, clock, is_open=settings.is_open, devices=visitors.devices)
     realtime = Realtime(
         settings.realtime,
         clock,
@@ -95,7 +96,14 @@ def assemble(
     hub = realtime.hub
 
     bus: Bus[HeartChanged] = Bus(loop.call_soon)
-    hearts = HeartService(heart_store, clock, bus, settings.hearts.kinds)
+    hearts = HeartService(
+        heart_store,
+        clock,
+        bus,
+        settings.hearts.kinds,
+        undo_window_s=settings.hearts.undo_window_s,
+        has_shadows=visitors.guard is not None,
+    )
     live_counts = _live_counts(settings, clock, loop, hub, heart_store)
     boards = HotBoards(settings.hot, clock.wall_ms())
     live_hot = LiveHot(
@@ -125,7 +133,7 @@ def assemble(
     metrics, readiness = Metrics(), Readiness()
     panel = instruments.panel(hub, hearts)
     routes = [
-        *heart_routes.routes(hearts),
+        *visitors.routes(hearts),
         *push_routes.routes(pushes),
         *ranking_routes.routes(boards, clock.wall_ms),
         *(recommending.routes if recommending is not None else ()),
@@ -158,6 +166,7 @@ def assemble(
         bus=bus,
         heart_store=heart_store,
         hearts=hearts,
+        abuse=visitors.guard,
         live_counts=live_counts,
         boards=boards,
         live_hot=live_hot,

@@ -12,6 +12,7 @@ from heartcast import __version__
 from heartcast.api.admission import Admission
 from heartcast.app.system import System
 from heartcast.gateway.port import HttpPort
+from heartcast.hearts.abuse import AbuseGuard
 from heartcast.hearts.service import HeartService
 from heartcast.observability.metrics import Values
 from heartcast.observability.panel import Panel
@@ -138,6 +139,8 @@ def _bind_hearts(system: System) -> None:
             ("unchanged",): hearts.unchanged,
         },
     )
+    if (abuse := system.abuse) is not None:
+        metrics.bind_each("heartcast_heart_verdicts_total", lambda: _verdicts(abuse))
     metrics.bind("heartcast_live_counts_total", lambda: system.live_counts.published)
     metrics.bind("heartcast_bus_dropped_total", lambda: system.bus.dropped)
     metrics.bind("heartcast_bus_failed_total", lambda: system.bus.failed)
@@ -152,6 +155,14 @@ def _bind_hearts(system: System) -> None:
     if isinstance(store := system.heart_store, _Grouped):
         metrics.bind("heartcast_heart_writes_waiting", lambda: store.waiting_keys)
         metrics.bind("heartcast_heart_commits_total", lambda: store.groups)
+
+
+def _verdicts(abuse: AbuseGuard) -> Values:
+    verdicts: dict[tuple[str, ...], float] = {
+        ("shadowed", reason): hearts for reason, hearts in abuse.shadowed.items()
+    }
+    verdicts["counted", ""] = abuse.judged - sum(verdicts.values())
+    return verdicts
 
 
 def _in_inboxes(pushes: PushService) -> int:

@@ -143,6 +143,8 @@ class _Lifespan:
             lag_s = min(lately_s) if len(lately_s) == _LAG_LOOKS else 0.0
             shedder.update(system.port.open_answers / _MOST_OPEN_ANSWERS, lag_s)
             system.admission.tend()
+            if system.abuse is not None:
+                system.abuse.tend(clock.monotonic_ns())
 
     async def _rebuild(self, system: System) -> None:
         while True:

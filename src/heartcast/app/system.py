@@ -15,6 +15,7 @@ from heartcast.core.bus import Bus
 from heartcast.core.clock import Clock
 from heartcast.gateway.port import HttpPort
 from heartcast.gateway.websocket import WebSocketGateway
+from heartcast.hearts.abuse import AbuseGuard
 from heartcast.hearts.live import LiveCounts
 from heartcast.hearts.model import HeartChanged
 from heartcast.hearts.service import HeartService
@@ -52,6 +53,8 @@ class System:
     bus: Bus[HeartChanged]
     heart_store: HeartStore
     hearts: HeartService
+    abuse: AbuseGuard | None
+    """None: every heart counts."""
     live_counts: LiveCounts
     boards: HotBoards
     live_hot: LiveHot

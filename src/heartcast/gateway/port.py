@@ -192,7 +192,7 @@ class HttpPort:
             status, content_type
         )
         extra = head.extra
-        if not (closes or extra or head.is_head or status == 204):
+        if not (closes or extra or head.is_head or status in (204, 304)):
             if not headers:
                 return b"%bcontent-length: %d\r\n\r\n%b" % (line, len(body), body)
             if len(headers) == 1:
@@ -201,7 +201,7 @@ class HttpPort:
             extra += b"".join([b"%b: %b\r\n" % header for header in headers])
         if closes:
             extra += b"connection: close\r\n"
-        if status == 204:
+        if status in (204, 304):
             return b"%b%b\r\n" % (line, extra)
         if head.is_head:
             return b"%bcontent-length: %d\r\n%b\r\n" % (line, len(body), extra)

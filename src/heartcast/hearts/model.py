@@ -9,6 +9,9 @@ import msgspec
 KIND = "heart"
 """The kind of a heart when the caller names none."""
 
+HIDDEN = "~"
+"""In front of the kind of a heart that only its giver sees (``hearts.shadow``)."""
+
 
 Cause = Literal["user", "import", "merge", "erase", "delete"]
 """Why a heart came or went: somebody clicked, hearts were loaded from a file or another store,

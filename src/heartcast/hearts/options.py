@@ -8,7 +8,8 @@ import msgspec
 
 from heartcast.core.errors import InvalidInput
 from heartcast.core.names import check_id
-from heartcast.hearts.model import KIND
+from heartcast.hearts.model import HIDDEN, KIND
+from heartcast.resilience.limits.limit import Limit
 
 
 class SqliteOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -97,12 +98,85 @@ class RedisOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             raise ValueError("timeout_s: must be between 0.05 and 60")
 
 
+class AbuseOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When hearts of users and visitors are *shadowed*: seen by their giver only, and not counted.
+
+    Rates read like ``"600/h burst 150"``. Servers that act for users are not judged.
+    """
+
+    is_on: bool | None = None
+    """null: on where callers need credentials, off in dev mode on loopback."""
+
+    per_user: str = "600/h burst 150"
+    """Hearts of one user. Somebody who goes through a whole archive stays below it."""
+
+    per_device: str = "600/h burst 150"
+    """Hearts of one browser that has a signed name, whoever is signed in there."""
+
+    per_prefix: str = "20000/h burst 5000"
+    """Hearts of signed-in users of one network (/24, /64). Wide: offices and campuses are one
+    network. Hearts that an own budget refused are not counted here."""
+
+    visitors_per_prefix: str = "2000/h burst 500"
+    """Hearts of visitors who are nobody, of one network: names of devices cost nothing."""
+
+    per_target: str = ""
+    """Hearts of one target. "": no limit, because what goes viral should count."""
+
+    velocity_run: int = 20
+    """So many hearts in a row, each within ``velocity_gap_s`` of the one before, are a script's,
+    3 to 1000."""
+
+    velocity_gap_s: float = 0.25
+    """Seconds, 0.01 to 10. Nobody finds and presses four different buttons a second for long."""
+
+    velocity_rest_s: float = 600.0
+    """Seconds without a heart after which a script counts as a person again, 1 to 86400, and
+    more than ``velocity_gap_s``."""
+
+    def __post_init__(self) -> None:
+        for name in ("per_user", "per_device", "per_prefix", "visitors_per_prefix", "per_target"):
+            text = getattr(self, name)
+            if name == "per_target" and not text:
+                continue
+            try:
+                limit = Limit.parse(text)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+            if limit.kind != "bucket":
+                raise ValueError(f'{name}: must be a rate such as "600/h burst 150", got {limit}')
+        bounds = {"velocity_run": (3, 1000), "velocity_gap_s": (0.01, 10), "velocity_rest_s": (1, 86_400)}
+        for name, (low, high) in bounds.items():
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name}: must be between {low} and {high}")
+        if self.velocity_rest_s <= self.velocity_gap_s:
+            raise ValueError("velocity_rest_s: must be more than velocity_gap_s")
+
+
 class HeartOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Kinds, live counts and the store."""
+    """Kinds, who may do and see what, live counts and the store."""
 
     kinds: list[str] = msgspec.field(default_factory=lambda: [KIND])
     """Kinds that may be given; ``heart`` is always among them. A closed list, because every
     kind of every target has a count of its own that is kept for ever."""
+
+    visitor_kinds: list[str] = []
+    """Kinds that visitors who are nobody may give, under a signed name of their device. []: none;
+    then hearts need a user."""
+
+    visitor_max_age_s: float = 31_536_000.0
+    """Seconds that the name of a device is good for, 3600 to 315360000. It is renewed when half
+    of them are over."""
+
+    who_hearted: Literal["admin", "owner", "public"] = "admin"
+    """Who may ask which users hearted a target. ``admin``: servers. ``owner``: also users whose
+    token names the target in its claim ``owns``. ``public``: everybody."""
+
+    undo_window_s: float = 0.0
+    """Seconds within which a user may take a heart back, 1 to 315360000; 0: for ever. Servers may
+    always."""
+
+    abuse: AbuseOptions = msgspec.field(default_factory=AbuseOptions)
 
     live_interval_s: float = 0.2
     """Least seconds between two live counts of one target, 0.01 to 60. Five a second look
@@ -133,6 +207,15 @@ class HeartOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
                 check_id(kind)
             except InvalidInput as error:
                 raise ValueError(f"kinds: each {error.detail}") from None
+            if kind.startswith(HIDDEN):
+                raise ValueError(f"kinds: must not begin with {HIDDEN!r}, which marks what does not count")
+        for kind in self.visitor_kinds:
+            if kind not in self.kinds:
+                raise ValueError(f"visitor_kinds: {kind!r} is not among the kinds")
+        if not 3600 <= self.visitor_max_age_s <= 315_360_000:
+            raise ValueError("visitor_max_age_s: must be between 3600 and 315360000")
+        if self.undo_window_s and not 1 <= self.undo_window_s <= 315_360_000:
+            raise ValueError("undo_window_s: must be 0, or between 1 and 315360000")
         if self.store == "postgres" and not self.postgres_dsn:
             raise ValueError("postgres_dsn: must be set for the store postgres")
         if self.store == "redis" and not self.redis_url:

@@ -11,9 +11,10 @@ from collections.abc import Collection, Sequence
 
 from heartcast.core.bus import Bus
 from heartcast.core.clock import Clock
-from heartcast.core.errors import InvalidInput, StoreUnavailable
-from heartcast.hearts.model import KIND, Cause, Heart, HeartChanged, HeartKey, Outcome
-from heartcast.hearts.store import CountsDone, Done, HeartedDone, HeartStore
+from heartcast.core.errors import Conflict, InvalidInput, StoreUnavailable
+from heartcast.hearts.model import KIND, Cause, Count, Heart, HeartChanged, HeartKey, Outcome
+from heartcast.hearts.shadow import SeenDone, Shadows, shown
+from heartcast.hearts.store import CountsDone, Done, HeartStore
 
 
 class HeartService:
@@ -24,15 +25,27 @@ class HeartService:
         clock: Says when a heart was made.
         bus: Where changes are announced.
         kinds: The kinds that may be given.
+        undo_window_s: Seconds within which a heart may be taken back; 0: for ever.
+        has_shadows: Whether some hearts may be shadowed (``hearts.shadow``). Without it nobody
+            pays for looking.
     """
 
     def __init__(
-        self, store: HeartStore, clock: Clock, bus: Bus[HeartChanged], kinds: Collection[str] = (KIND,)
+        self,
+        store: HeartStore,
+        clock: Clock,
+        bus: Bus[HeartChanged],
+        kinds: Collection[str] = (KIND,),
+        *,
+        undo_window_s: float = 0.0,
+        has_shadows: bool = False,
     ) -> None:
         self._store = store
         self._now_ms = clock.wall_ms
         self._publish = bus.publish
         self._kinds = frozenset(kinds)
+        self._undo_window_ms = round(undo_window_s * 1000)
+        self._shadows = Shadows(store) if has_shadows else None
         self.added = 0
         """Hearts made."""
         self.removed = 0
@@ -73,12 +86,33 @@ class HeartService:
 
         self._store.load(keys, times_ms, finish, cause)
 
+    def add_shadowed(self, key: HeartKey, done: Done) -> None:
+        """Heart a target so that only the user sees it; ``done`` is told what ``add`` would tell.
+
+        A heart that is there already and counts stays as it is.
+        """
+        shadows = self._shadows
+        assert shadows is not None, "has_shadows"
+
+        def knows(result: list[bool] | StoreUnavailable) -> None:
+            if isinstance(result, StoreUnavailable):
+                done(result)
+            elif result[0]:
+                self.add((key,), done)
+            else:
+                shadows.add(key, self._now_ms(), done)
+
+        self._store.hearted(key.user_id, [key.target_id], key.kind, knows)
+
     def remove(self, keys: Sequence[HeartKey], done: Done, cause: Cause = "user") -> None:
         """Take these hearts back. Arguments and ``done`` as in ``HeartStore.add``."""
 
         def finish(result: list[Outcome] | StoreUnavailable) -> None:
             if isinstance(result, list):
                 self._announce(keys, result, -1)
+                if self._shadows is not None:
+                    self._shadows.remove(keys, self._now_ms(), result, done, cause)
+                    return
             done(result)
 
         self._store.remove(keys, self._now_ms(), finish, cause)
@@ -104,21 +138,68 @@ class HeartService:
         """As ``HeartStore.counts``."""
         self._store.counts(target_ids, kind, done)
 
-    def hearted(self, user_id: str, target_ids: Sequence[str], kind: str, done: HeartedDone) -> None:
-        """As ``HeartStore.hearted``."""
-        self._store.hearted(user_id, target_ids, kind, done)
+    def seen_by(self, user_id: str, counts: list[Count], kind: str, done: SeenDone) -> None:
+        """Counts as one user sees them, each with whether the user hearts that target.
+
+        Args:
+            counts: What ``counts`` answered just now.
+        """
+
+        def found(hearted: list[bool] | StoreUnavailable) -> None:
+            if isinstance(hearted, StoreUnavailable):
+                done(hearted)
+            elif self._shadows is not None:
+                self._shadows.seen_by(user_id, counts, hearted, kind, done)
+            else:
+                done(list(zip(counts, hearted, strict=True)))
+
+        self._store.hearted(user_id, [count.target_id for count in counts], kind, found)
+
+    @property
+    def has_undo_window(self) -> bool:
+        """Whether ``check_undo`` ever refuses."""
+        return self._undo_window_ms > 0
+
+    async def check_undo(self, key: HeartKey) -> None:
+        """Return when this heart may be taken back now, or is not there.
+
+        Raises:
+            Conflict: code ``undo_window_over``; it has been there for too long.
+        """
+        if not self._undo_window_ms:
+            return
+        hearts = await self.page(
+            target_id=key.target_id, user_id=key.user_id, kind=key.kind, after="", limit=1
+        )
+        if hearts and self._now_ms() - hearts[0].created_ms >= self._undo_window_ms:
+            window_s = self._undo_window_ms // 1000
+            raise Conflict(
+                f"a heart can be taken back within {window_s} s, and this one is older",
+                code="undo_window_over",
+            )
 
     async def find(self, heart_id: str) -> Heart | None:
         """As ``HeartStore.find``."""
-        return await self._store.find(heart_id)
+        heart = await self._store.find(heart_id)
+        return None if heart is None else shown(heart)
 
     async def page(
         self, *, target_id: str | None, user_id: str | None, kind: str, after: str, limit: int
     ) -> list[Heart]:
-        """As ``HeartStore.page``."""
-        return await self._store.page(
+        """As ``HeartStore.page``. A user's shadowed hearts are in the user's own lists only."""
+        hearts = await self._store.page(
             target_id=target_id, user_id=user_id, kind=kind, after=after, limit=limit
         )
+        if self._shadows is None or user_id is None:
+            return hearts
+        return await self._shadows.page(
+            hearts, target_id=target_id, user_id=user_id, kind=kind, after=after, limit=limit
+        )
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether what was answered survives this process."""
+        return self._store.is_durable
 
     async def kinds(self) -> list[str]:
         """As ``HeartStore.kinds``: also those that may not be given any more."""

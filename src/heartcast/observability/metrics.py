@@ -102,6 +102,12 @@ CATALOGUE: tuple[Metric, ...] = (
         "Heart writes by what they did: added, removed, unchanged.",
         ("result",),
     ),
+    Metric(
+        "heartcast_heart_verdicts_total",
+        "counter",
+        "Hearts of users and visitors by verdict: counted, or shadowed and why.",
+        ("verdict", "reason"),
+    ),
     Metric("heartcast_heart_writes_waiting", "gauge", "Heart writes that wait for their commit."),
     Metric("heartcast_heart_commits_total", "counter", "Transactions committed by the heart store."),
     Metric("heartcast_live_counts_total", "counter", "Live counts published."),

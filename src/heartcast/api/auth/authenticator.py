@@ -13,6 +13,7 @@ import jwt
 
 from heartcast.api.auth import keys
 from heartcast.api.auth.claims import Claims, Reader
+from heartcast.api.auth.devices import Devices
 from heartcast.api.auth.jwks import Fetch, Jwks
 from heartcast.api.auth.keys import Key
 from heartcast.api.auth.options import ApiKey, AuthOptions
@@ -40,19 +41,27 @@ class Authenticator:
         clock: Decides whether a token has expired.
         is_open: Whether callers without credentials are trusted (dev mode on loopback).
         fetch: Gets the provider's key set; None: from ``options.jwks_url``.
+        devices: Knows visitors by the signed names of their devices; None: there are no visitors.
 
     Raises:
         SettingsError: a public key cannot be read.
     """
 
     def __init__(
-        self, options: AuthOptions, clock: Clock, *, is_open: bool, fetch: Fetch | None = None
+        self,
+        options: AuthOptions,
+        clock: Clock,
+        *,
+        is_open: bool,
+        fetch: Fetch | None = None,
+        devices: Devices | None = None,
     ) -> None:
         self._secret = options.jwt_secret
         self._keys = _own_keys(options)
         self._api_keys = dict(_hashed(key) for key in options.api_keys)
         self._wall_ms = clock.wall_ms
         self._unasked = _SERVER if is_open else ANONYMOUS
+        self._devices = devices
         self._read = Reader(options).read
         self.jwks: Jwks | None = None
         """The identity provider's keys; None: there is no provider."""
@@ -93,6 +102,8 @@ class Authenticator:
                 return identity
             if name == b"x-api-key":
                 return self._by_api_key(value)
+        if self._devices is not None and (visitor := self._devices.of(headers)) is not None:
+            return _visitor(visitor.user)
         return self._unasked
 
     def _by_api_key(self, key: bytes) -> Identity:
@@ -107,13 +118,21 @@ class Authenticator:
         scheme = scheme.lower()
         if scheme == b"apikey":
             return self._by_api_key(credentials.strip()), _NEVER_MS
+        if scheme == b"visitor" and self._devices is not None:
+            visitor = self._devices.read(credentials.strip().decode("latin-1"))
+            if visitor is None:
+                raise Unauthenticated(
+                    "this visitor is not known any more; POST /api/v1/visitors gives a new name",
+                    code="visitor_unknown",
+                )
+            return _visitor(visitor.user), _NEVER_MS
         if scheme != b"bearer":
             raise Unauthenticated("the Authorization header must be 'Bearer <token>' or 'apikey <key>'")
         claims = self.verify(credentials.strip().decode("latin-1"))
         if claims.channel is not None:
             raise Unauthenticated("a subscription token is good for its channel only", code="token_invalid")
         expires_ms = _NEVER_MS if claims.expires_ms is None else claims.expires_ms
-        known = (Identity(claims.user, claims.is_server, claims.scopes), expires_ms)
+        known = (Identity(claims.user, claims.is_server, claims.scopes, claims.owns), expires_ms)
         if len(self._young) >= _CACHE_SIZE:
             self._old, self._young = self._young, {}
         self._young[value] = known
@@ -183,6 +202,10 @@ def _hashed(key: str | ApiKey) -> tuple[bytes, Identity]:
         return hashlib.sha256(key.encode()).digest(), _SERVER
     scopes = frozenset[str](key.scopes)
     return hashlib.sha256(key.key.encode()).digest(), Identity(None, ADMIN in scopes, scopes)
+
+
+def _visitor(user: str) -> Identity:
+    return Identity(user, is_visitor=True)
 
 
 def _bounds(options: AuthOptions) -> fetching.Bounds:

@@ -22,6 +22,8 @@ class Claims(msgspec.Struct, frozen=True):
     is_server: bool = False
     """Whether it may do everything: scope ``admin``, or the claim ``"role": "server"``."""
     scopes: frozenset[str] = frozenset()
+    owns: frozenset[str] = frozenset()
+    """Targets that are the user's own: the claim ``owns``."""
 
 
 class Reader:
@@ -50,7 +52,7 @@ class Reader:
             raise _invalid(f"the token's sub {error.detail}") from None
         scopes = self._user_scopes | _scopes(said)
         is_server = said.get("role") == "server" or ADMIN in scopes
-        return Claims(user, expires_ms, channel, is_server, scopes)
+        return Claims(user, expires_ms, channel, is_server, scopes, _owns(said))
 
     def _check_times(self, said: dict[str, object], now_ms: int) -> int | None:
         expires_ms = _numeric_date_ms(said, "exp")
@@ -79,6 +81,13 @@ def _scopes(said: dict[str, object]) -> frozenset[str]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise _invalid("the token's scope is neither text nor a list of texts")
     return frozenset(names)
+
+
+def _owns(said: dict[str, object]) -> frozenset[str]:
+    targets = said.get("owns", [])
+    if not isinstance(targets, list) or not all(isinstance(target, str) for target in targets):
+        raise _invalid("the token's owns is not a list of texts")
+    return frozenset(targets)
 
 
 def _numeric_date_ms(said: dict[str, object], name: str) -> int | None:

@@ -74,6 +74,11 @@ class AuthOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     user_scopes: list[Scope] = msgspec.field(default_factory=lambda: ["hearts:write"])
     """What every user may do. A token's ``scope`` adds to it; [] makes tokens name all."""
 
+    signing_keys: list[str] = []
+    """Secrets of at least 32 bytes that sign cursors and the names of visitors. The first signs,
+    all verify, so a new one goes in front of the old one. []: ``jwt_secret`` is used, or without
+    it a key that no other node and no later process knows."""
+
     api_keys: list[str | ApiKey] = []
     """Keys of your own servers. A key that is plain text may do everything; a table with
     ``key`` and ``scopes`` only what it says."""
@@ -83,6 +88,8 @@ class AuthOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise ValueError(f"jwt_secret: must be at least {MIN_SECRET_BYTES} bytes")
         if any(len(key) < MIN_API_KEY for key in self.api_keys if isinstance(key, str)):
             raise ValueError(f"api_keys: each must be at least {MIN_API_KEY} characters")
+        if any(len(key.encode()) < MIN_SECRET_BYTES for key in self.signing_keys):
+            raise ValueError(f"signing_keys: each must be at least {MIN_SECRET_BYTES} bytes")
         self._check_bounds()
         if self.jwks_url:
             self._check_jwks()

@@ -1,0 +1,57 @@
+"""The public's side of hearts: who visitors are, whose hearts count, and the routes for both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from heartcast.api import devices as device_routes
+from heartcast.api import hearts as heart_routes
+from heartcast.api.auth.devices import Devices
+from heartcast.api.auth.signing import Signer, signing_keys
+from heartcast.api.cursors import Cursors
+from heartcast.api.heart_judging import Judging
+from heartcast.api.route import Route
+from heartcast.app.settings import Settings
+from heartcast.core.clock import Clock
+from heartcast.core.ids import IdSource
+from heartcast.hearts.abuse import AbuseGuard
+from heartcast.hearts.service import HeartService
+
+
+@dataclass(frozen=True, kw_only=True)
+class Visiting:
+    """What hearts of the public need."""
+
+    settings: Settings
+    clock: Clock
+    cursors: Cursors
+    devices: Devices | None
+    """None: visitors who are nobody give no hearts."""
+    guard: AbuseGuard | None
+    """None: every heart counts."""
+
+    def routes(self, hearts: HeartService) -> list[Route]:
+        """The routes of hearts and of visitors."""
+        judging = Judging(self.guard, self.clock, self.devices) if self.guard is not None else None
+        routes = heart_routes.routes(hearts, self.settings.hearts, cursors=self.cursors, judging=judging)
+        if self.devices is not None:
+            # A browser sends a Secure cookie to loopback over plain http as well, but not every one.
+            routes += device_routes.routes(self.devices, is_secure=not self.settings.is_loopback)
+        return routes
+
+
+def visiting(settings: Settings, clock: Clock, ids: IdSource) -> Visiting:
+    """Make them from the settings."""
+    keys = signing_keys(settings.auth)
+    options = settings.hearts
+    devices = None
+    if options.visitor_kinds:
+        devices = Devices(Signer(keys, "visitor"), clock, ids, options.visitor_max_age_s)
+    is_judging = settings.limits_on if options.abuse.is_on is None else options.abuse.is_on
+    return Visiting(
+        settings=settings,
+        clock=clock,
+        cursors=Cursors(Signer(keys, "cursor")),
+        devices=devices,
+        guard=AbuseGuard(options.abuse) if is_judging else None,
+    )
