@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from itertools import count
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from heartcast.push.inbox.memory import MemoryInbox
 from heartcast.push.inbox.sqlite import SqliteInbox, open_inbox
 from heartcast.push.templates import RenderingFailed, Templates, load
 from heartcast.testing.contracts.inbox import MAX_PUSHES, InboxContract, append, ids, kept, pushes_for
+from heartcast.testing.redis_server import RedisServer
+from heartcast.testing.redis_shards import acquire, piped, shard_of_folder
 
 _epochs = count()
 
@@ -42,6 +45,16 @@ class TestMemoryInbox(InboxContract):
 class TestSqliteInbox(InboxContract):
     async def open(self, folder: Path) -> Inbox:
         return open_sqlite(folder)
+
+
+class TestRedisInbox(InboxContract):
+    @pytest.fixture
+    async def inbox(self, tmp_path: Path, valkey: RedisServer) -> AsyncIterator[Inbox]:  # type: ignore[override]
+        async with piped(valkey.url) as self.pipe:
+            yield await self.open(tmp_path)
+
+    async def open(self, folder: Path) -> Inbox:
+        return (await acquire(self.pipe, shard_of_folder(folder), max_pushes=MAX_PUSHES)).inbox
 
 
 async def test_a_push_whose_template_is_gone_waits_for_it_and_fails_only_when_rendered(

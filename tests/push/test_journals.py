@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import AsyncIterator
 from itertools import count
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from heartcast.push.journal.sqlite import SqliteJournal
 from heartcast.push.templates import load
 from heartcast.testing.contracts.inbox import append
 from heartcast.testing.contracts.journal import HORIZON_MS, NOW_MS, JournalContract, a_push, ids, write
+from heartcast.testing.redis_server import RedisServer
+from heartcast.testing.redis_shards import acquire, piped, shard_of_folder
 
 
 def file_in(folder: Path) -> PushFile:
@@ -32,6 +35,16 @@ class TestMemoryJournal(JournalContract):
 class TestSqliteJournal(JournalContract):
     async def open(self, folder: Path) -> Journal:
         return SqliteJournal(file_in(folder), load())
+
+
+class TestRedisJournal(JournalContract):
+    @pytest.fixture
+    async def journal(self, tmp_path: Path, valkey: RedisServer) -> AsyncIterator[Journal]:  # type: ignore[override]
+        async with piped(valkey.url) as self.pipe:
+            yield await self.open(tmp_path)
+
+    async def open(self, folder: Path) -> Journal:
+        return (await acquire(self.pipe, shard_of_folder(folder))).journal
 
 
 async def test_a_push_that_went_into_its_inbox_is_in_the_file_once(tmp_path: Path) -> None:

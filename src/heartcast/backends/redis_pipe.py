@@ -23,7 +23,7 @@ from heartcast.backends.redis import Script
 from heartcast.core.errors import SettingsError, StoreUnavailable
 
 Done = Callable[[Any], None]
-"""Takes a reply (text, int, list or None) or a ``StoreUnavailable``."""
+"""Takes a reply (text or bytes, int, list or None) or a ``StoreUnavailable``."""
 
 T = TypeVar("T")
 
@@ -47,12 +47,15 @@ class RedisPipe:
         url: ``redis://``, ``rediss://`` or ``unix://``; never logged.
         timeout_s: Longest wait for a connection and for each answer, seconds, > 0.
         scripts: Loaded whenever a connection is made.
+        is_text: Whether replies are UTF-8 text; False: they are bytes.
 
     Raises:
         SettingsError: the URL is not one.
     """
 
-    def __init__(self, url: str, *, timeout_s: float, scripts: Sequence[Script] = ()) -> None:
+    def __init__(
+        self, url: str, *, timeout_s: float, scripts: Sequence[Script] = (), is_text: bool = True
+    ) -> None:
         try:
             self._where = parse_url(url)
         except ValueError:
@@ -61,6 +64,7 @@ class RedisPipe:
         self._url = url
         self._timeout_s = timeout_s
         self._scripts = scripts
+        self._is_text = is_text
         self._loop = asyncio.get_running_loop()
         self._waiting: list[tuple[bytes, Done]] = []
         self._wire: _Wire | None = None
@@ -80,7 +84,7 @@ class RedisPipe:
             self._is_flush_due = True
             self._loop.call_soon(self._flush)
 
-    async def ask(self, *command: str | int) -> Any:
+    async def ask(self, *command: str | int | bytes) -> Any:
         """A command's reply.
 
         Raises:
@@ -88,7 +92,7 @@ class RedisPipe:
         """
         return await self.ask_then(command, _as_it_is)
 
-    async def ask_then(self, command: Sequence[str | int], then: Callable[[Any], T]) -> T:
+    async def ask_then(self, command: Sequence[str | int | bytes], then: Callable[[Any], T]) -> T:
         """What ``then`` makes of a reply, at the moment it comes: before any later reply.
 
         Raises:
@@ -159,7 +163,7 @@ class RedisPipe:
         return wire
 
     def _make_wire(self) -> _Wire:
-        return _Wire(self._loop, self._timeout_s)
+        return _Wire(self._loop, self._timeout_s, is_text=self._is_text)
 
     async def _greet(self, wire: _Wire) -> None:
         where = self._where
@@ -196,10 +200,10 @@ class RedisPipe:
 class _Wire(asyncio.Protocol):
     """One connection: what was sent and not answered yet."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, timeout_s: float) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, timeout_s: float, *, is_text: bool) -> None:
         self._loop = loop
         self._timeout_s = timeout_s
-        self._reader = hiredis.Reader(encoding="utf-8", errors="replace")
+        self._reader = hiredis.Reader(encoding="utf-8", errors="replace") if is_text else hiredis.Reader()
         self._sent: deque[tuple[Done, float]] = deque()
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None

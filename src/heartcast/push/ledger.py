@@ -80,6 +80,10 @@ class Ledger:
         self.bring_back(push)
         self.accepted += 1
 
+    def remember(self, push: Push) -> None:
+        """The record of a push that ended where it was before."""
+        self._ended[push.id] = push
+
     def bring_back(self, push: Push) -> None:
         """A push that was far is near again."""
         (self.timed if push.extra else self.live)[push.id] = push
@@ -141,12 +145,12 @@ class Ledger:
         found = [push for place in places for push in place.values() if push.user == user]
         return sorted(found, key=lambda push: push.id)
 
-    def erase(self, user: str) -> int:
-        """Forget the records of this user's ended pushes; returns how many."""
+    def erase(self, user: str) -> list[str]:
+        """Forget the records of this user's ended pushes; returns their ids."""
         ids = [push.id for push in self._ended.values() if push.user == user]
         for push_id in ids:
             del self._ended[push_id]
-        return len(ids)
+        return ids
 
     def find(self, push_id: str) -> Push:
         """The push with this id.

@@ -118,11 +118,10 @@ class People:
         self._preferences.put(user, None)
         for push in self._ledger.of_user(user):
             self._receipts.forget(push.id)
-        records = self._ledger.erase(user) - len(living)
-        answer = Erased(len(living), records, len(letters))
-        self._journal.write(
-            Change(ended=ended, notes=notes), lambda error: done(answer if error is None else error)
-        )
+        records = self._ledger.erase(user)
+        answer = Erased(len(living), len(records) - len(living), len(letters))
+        change = Change(ended=ended, notes=notes, forgotten=records)
+        self._journal.write(change, lambda error: done(answer if error is None else error))
 
     def _end(self, living: list[Push]) -> list[Push]:
         now_ms = self._clock.wall_ms()

@@ -144,6 +144,15 @@ class MemoryInbox:
             push.state = State.SENT
             box.pushes.append(push)
 
+    def open(self, user: str, box: Mailbox) -> None:
+        """Begin with a mailbox that an adapter kept, still without its pushes."""
+        self._boxes[user] = box
+
+    def put_back(self, push: Push) -> None:
+        """A push that waits in such a mailbox; those of one user in order of offset."""
+        if (box := self._boxes.get(push.user)) is not None:
+            box.pushes.append(push)
+
     @property
     def epoch(self) -> str:
         """The epoch of mailboxes that begin now."""

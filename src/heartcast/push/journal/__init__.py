@@ -45,6 +45,8 @@ class Change(NamedTuple):
     ended: Sequence[Push] = ()
     """Pushes that ended without being in an inbox."""
     notes: Sequence[Note] = ()
+    forgotten: Sequence[str] = ()
+    """Ids of ended pushes whose records go, where the journal keeps any."""
 
 
 class Replay(NamedTuple):
