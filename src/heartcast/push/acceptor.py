@@ -35,15 +35,23 @@ class Acceptor:
         max_waiting: Pushes that may wait in one shard.
         max_kept: Pushes that may wait and be in inboxes in one shard.
         accepted: Told of each shard that got something.
+        prefix: In front of the shards' numbers in every key.
     """
 
     def __init__(
-        self, pipe: RedisPipe, *, max_waiting: int, max_kept: int, accepted: Callable[[int], None]
+        self,
+        pipe: RedisPipe,
+        *,
+        max_waiting: int,
+        max_kept: int,
+        accepted: Callable[[int], None],
+        prefix: str = "hc",
     ) -> None:
         self._pipe = pipe
         self._max_waiting = max_waiting
         self._max_kept = max_kept
         self._accepted = accepted
+        self._prefix = prefix
         self._loop = asyncio.get_running_loop()
         self._next: dict[int, list[tuple[bytes, Accepted]]] = {}
         self._waiting = 0
@@ -72,7 +80,7 @@ class Acceptor:
     def _send(self) -> None:
         shards, self._next = self._next, {}
         for shard, pushes in shards.items():
-            keys = keys_of(shard)
+            keys = keys_of(shard, self._prefix)
             rows = [row for row, _ in pushes]
             command = pack(
                 "EVALSHA", ACCEPT.sha, 2, keys[1], keys[4], self._max_waiting, self._max_kept, *rows

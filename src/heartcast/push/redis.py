@@ -49,10 +49,10 @@ Mover = Callable[[dict[str, int], list[bytes]], None]
 _log = structlog.get_logger("heartcast")
 
 
-def keys_of(shard: int) -> list[str]:
+def keys_of(shard: int, prefix: str) -> list[str]:
     """The shard's keys, in the order in which ``apply.lua`` takes them."""
     names = ("epoch", "push", "due", "rows", "inbox", "boxes", "notes", "until", "ended", "ends")
-    return [f"{{hc:{shard}}}:{name}" for name in names]
+    return [f"{{{prefix}:{shard}}}:{name}" for name in names]
 
 
 class Read:
@@ -147,10 +147,18 @@ class ShardStore:
     Args:
         epoch: Of our lease on the shard.
         max_ended: Records of ended pushes that are kept.
+        prefix: In front of the shard's number in every key.
     """
 
     def __init__(
-        self, pipe: RedisPipe, shard: int, epoch: int, *, templates: Templates, max_ended: int
+        self,
+        pipe: RedisPipe,
+        shard: int,
+        epoch: int,
+        *,
+        templates: Templates,
+        max_ended: int,
+        prefix: str = "hc",
     ) -> None:
         self.shard = shard
         self.templates = templates
@@ -173,7 +181,8 @@ class ShardStore:
         self._pipe = pipe
         self._epoch = str(epoch)
         self._max_ended = max_ended
-        self._keys = keys_of(shard)
+        self._keys = keys_of(shard, prefix)
+        self._stem = f"{{{prefix}:{shard}}}:"
         self._loop = asyncio.get_running_loop()
         self._is_due = False
         self._is_lost = False
@@ -240,7 +249,7 @@ class ShardStore:
 
     def key(self, name: str) -> str:
         """The key of this name."""
-        return f"{{hc:{self.shard}}}:{name}"
+        return self._stem + name
 
     # ── writing ──────────────────────────────────────────────────────────────
 

@@ -50,6 +50,7 @@ async def take_over(
     max_pushes: int,
     max_ended: int,
     horizon_ms: int,
+    prefix: str = "hc",
 ) -> Taken:
     """Load a shard.
 
@@ -63,7 +64,7 @@ async def take_over(
     Raises:
         StoreUnavailable: the server does not answer, or the shard is another's by now.
     """
-    store = ShardStore(pipe, shard, epoch, templates=templates, max_ended=max_ended)
+    store = ShardStore(pipe, shard, epoch, templates=templates, max_ended=max_ended, prefix=prefix)
     await _take_entries(pipe, store, epoch)
     await _read_new(store)
     waiting = await _changed(pipe, store, store.arrivals)
