@@ -13,6 +13,7 @@ from hashlib import blake2b
 from importlib.resources import files
 from typing import NamedTuple
 
+from heartcast.api.conditional import matches
 from heartcast.api.route import Answer, Call, Headers, Route
 
 _HTML = b"text/html; charset=utf-8"
@@ -88,7 +89,7 @@ def _serve(file: _File) -> Callable[[Call], Answer]:
     unchanged = Answer(304, b"", headers, file.content_type)
 
     def handler(call: Call) -> Answer:
-        if _matches(call.header(b"if-none-match"), etag):
+        if matches(call.header(b"if-none-match"), etag):
             return unchanged
         return packed if _takes_gzip(call.header(b"accept-encoding")) else plain
 
@@ -108,14 +109,6 @@ def _headers(file: _File, etag: bytes) -> Headers:
         (b"x-content-type-options", b"nosniff"),
         *own,
     )
-
-
-def _matches(if_none_match: bytes | None, etag: bytes) -> bool:
-    """RFC 9110, 13.1.2: weak comparison, a list, or ``*``."""
-    if if_none_match is None:
-        return False
-    candidates = [part.strip().removeprefix(b"W/") for part in if_none_match.split(b",")]
-    return etag.removeprefix(b"W/") in candidates or b"*" in candidates
 
 
 def _takes_gzip(accept_encoding: bytes | None) -> bool:

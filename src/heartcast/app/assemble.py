@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from heartcast.api import cluster as cluster_routes
 from heartcast.api import dev, openapi, operation, pages
 from heartcast.api import push as push_routes
 from heartcast.api import ranking as ranking_routes
@@ -24,6 +25,7 @@ from heartcast.api.auth import Authenticator
 from heartcast.api.cors import Origins, cors_headers
 from heartcast.api.route import Route
 from heartcast.app import instruments
+from heartcast.app.cluster import Cluster
 from heartcast.app.inbox_channel import InboxChannels, deliver_by
 from heartcast.app.personal import personal
 from heartcast.app.settings import Settings
@@ -70,6 +72,7 @@ def assemble(
     loop: asyncio.AbstractEventLoop,
     heart_store: HeartStore,
     rebuild_wanted: Callable[[], None],
+    cluster: Cluster,
 ) -> System:
     """Make every part and join them. Nothing runs yet, but files are open.
 
@@ -78,6 +81,7 @@ def assemble(
         heart_store: Opened by ``app.heart_stores``; whoever opened it closes it.
         rebuild_wanted: Called when a view missed events; the owner of tasks then runs
             ``system.views.rebuild()``.
+        cluster: This node among the others, opened and not joined; whoever opened it closes it.
 
     Raises:
         SettingsError: a file cannot be opened, or a template is wrong.
@@ -130,7 +134,7 @@ def assemble(
     hub.use_log("inbox", InboxChannels(pushes))
     hub.on_send = pushes.on_send
 
-    metrics, readiness = Metrics(), Readiness()
+    metrics, readiness = Metrics(), Readiness(asks=[cluster.why_not])
     panel = instruments.panel(hub, hearts)
     routes = [
         *visitors.routes(hearts),
@@ -138,6 +142,7 @@ def assemble(
         *ranking_routes.routes(boards, clock.wall_ms),
         *(recommending.routes if recommending is not None else ()),
         *realtime_routes.routes(realtime),
+        *cluster_routes.routes(cluster.membership),
         *operation.routes(metrics, panel, readiness.why_not),
         *pages.routes(with_demo=settings.is_open),
         *(dev.routes(authenticator) if settings.is_open else ()),
@@ -170,6 +175,7 @@ def assemble(
         live_counts=live_counts,
         boards=boards,
         live_hot=live_hot,
+        cluster=cluster,
         personal=recommending,
         views=views,
         pushes=pushes,

@@ -20,9 +20,10 @@ import uvloop
 from heartcast import __version__
 from heartcast.app import heart_stores
 from heartcast.app.assemble import assemble
+from heartcast.app.cluster import Cluster, open_cluster
 from heartcast.app.settings import Settings
 from heartcast.app.system import LOAD_LOOK_S, System
-from heartcast.core.clock import SystemClock
+from heartcast.core.clock import Clock, SystemClock
 from heartcast.core.errors import HeartcastError, StoreUnavailable
 from heartcast.gateway.server import Server
 from heartcast.observability import logs
@@ -75,9 +76,17 @@ class _Lifespan:
 
     async def run(self) -> None:
         settings, clock, loop = self._settings, SystemClock(), asyncio.get_running_loop()
+        cluster = await open_cluster(settings, clock, loop)
+        try:
+            await self._run_in(cluster, clock)
+        finally:
+            await cluster.close()
+
+    async def _run_in(self, cluster: Cluster, clock: Clock) -> None:
+        settings, loop = self._settings, asyncio.get_running_loop()
         store = await heart_stores.open_store(heart_stores.url_of(settings), settings.hearts, clock)
         try:
-            system = assemble(settings, clock, loop, store, self._rebuild_wanted.set)
+            system = assemble(settings, clock, loop, store, self._rebuild_wanted.set, cluster)
         except BaseException:
             await store.close()
             raise
@@ -115,6 +124,7 @@ class _Lifespan:
 
     async def _announce(self, server: Server, system: System) -> None:
         await server.ready.wait()
+        system.cluster.join(self._settings, server.url)
         system.readiness.reason = None
         listening = Listening(
             url=server.url,
@@ -160,6 +170,7 @@ class _Lifespan:
     async def _drain(self, system: System) -> None:
         """After the last answer: pushes into inboxes, then the sessions elsewhere."""
         system.readiness.reason = "stopping"
+        await system.cluster.leave()
         system.pushes.refuse()
         deadline_s = system.clock.monotonic_s() + self._settings.http.drain_s
         while system.pushes.queued and system.clock.monotonic_s() < deadline_s:  # noqa: ASYNC110 - once, at the end

@@ -19,6 +19,7 @@ import msgspec
 
 from heartcast.api.admission import LimitOptions
 from heartcast.api.auth import AuthOptions
+from heartcast.cluster.options import ClusterOptions
 from heartcast.core.errors import SettingsError
 from heartcast.gateway.options import HttpOptions
 from heartcast.hearts.options import HeartOptions
@@ -47,6 +48,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     hearts: HeartOptions = msgspec.field(default_factory=HeartOptions)
     realtime: RealtimeOptions = msgspec.field(default_factory=RealtimeOptions)
     push: PushOptions = msgspec.field(default_factory=PushOptions)
+    cluster: ClusterOptions = msgspec.field(default_factory=ClusterOptions)
     hot: HotOptions = msgspec.field(default_factory=HotOptions)
     ranking: RankingOptions = msgspec.field(default_factory=RankingOptions)
 

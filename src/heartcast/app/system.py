@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from litestar import Litestar
 
 from heartcast.api.admission import Admission
 from heartcast.api.auth import Authenticator
+from heartcast.app.cluster import Cluster
 from heartcast.app.personal import Personal
 from heartcast.app.settings import Settings
 from heartcast.app.views import Views
@@ -38,9 +40,12 @@ class Readiness:
 
     reason: str | None = "starting"
     """One sentence while it is not; None while it is."""
+    asks: list[Callable[[], str | None]] = field(default_factory=list)
+    """Asked when nothing else is wrong: each says one sentence, or None."""
 
     def why_not(self) -> str | None:
-        return self.reason
+        """One sentence while traffic is not wanted; None while it is."""
+        return self.reason or next((why for ask in self.asks if (why := ask())), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +63,7 @@ class System:
     live_counts: LiveCounts
     boards: HotBoards
     live_hot: LiveHot
+    cluster: Cluster
     personal: Personal | None
     """Recommendations; None where they are off."""
     views: Views

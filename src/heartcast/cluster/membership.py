@@ -152,6 +152,12 @@ class Membership:
         """The shards whose lease is valid now."""
         return [shard for shard in self._held if self.holds(shard)]
 
+    def introduce(self, **fields: str) -> None:
+        """Say more about ourselves than was known when we were made; before ``start``."""
+        self.me = msgspec.structs.replace(self.me, **fields)
+        self._nodes = [self.me]
+        self.ring = Ring([self.me.name])
+
     # The clock's side
 
     def start(self) -> None:

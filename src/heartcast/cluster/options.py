@@ -49,6 +49,10 @@ class ClusterOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Domains that every node may keep for itself, ``hearts``, ``push`` or ``realtime``. A cluster
     refuses to start with a domain that the nodes do not share, unless it is named here."""
 
+    worker: int = 0
+    """Which of the processes that share one port this is, from 1: set by ``serve --workers``. 0: it
+    has its port alone."""
+
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9]{1,40}", self.prefix):
             raise ValueError("prefix: must be 1 to 40 letters and digits")
@@ -63,5 +67,7 @@ class ClusterOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             raise ValueError("release_s: must be between 0 and 60")
         if unknown := set(self.local) - {"hearts", "push", "realtime"}:
             raise ValueError(f"local: {min(unknown)!r} is not hearts, push or realtime")
+        if self.worker < 0 or (self.worker and not self.redis_url):
+            raise ValueError("worker: is set by --workers, which needs cluster.redis_url")
         if self.advertise_url and not self.advertise_url.startswith(("http://", "https://")):
             raise ValueError("advertise_url: must begin with http:// or https://")

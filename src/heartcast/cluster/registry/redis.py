@@ -20,6 +20,7 @@ from heartcast.cluster.registry.scripts import (
     ALL,
     BEAT,
     GIVEN_BACK,
+    LAYOUT,
     LEAVE,
     LOOK,
     RELEASE,
@@ -107,10 +108,12 @@ class RedisRegistry:
         """Connect, and see whether our names are free or ours.
 
         Raises:
-            SettingsError: something else is kept at one of our keys.
+            SettingsError: something else is kept at one of our keys, or this cluster has another
+                number of shards.
             StoreUnavailable: the server cannot be reached.
         """
         names = self._names
+        await self._check_shape()
         keys = {names.nodes: "nodes", names.leases: "leases"}
         for shard in range(self._shards):
             keys |= {names.owner(shard): "owner", names.epoch(shard): "epoch"}
@@ -122,6 +125,23 @@ class RedisRegistry:
                 epoch = await self._pipe.ask("GET", key)
                 if epoch is not None and not epoch.isdigit():
                     raise _foreign(key, "text")
+
+    async def _check_shape(self) -> None:
+        key, shape = self._names.shape, f"{LAYOUT} {self._shards}"
+        if (kind := await self._pipe.ask("TYPE", key)) not in ("none", "string"):
+            raise _foreign(key, kind)
+        await self._pipe.ask("SET", key, shape, "NX")
+        found = await self._pipe.ask("GET", key)
+        if found == shape:
+            return
+        layout, _, shards = found.partition(" ")
+        if layout != LAYOUT or not shards.isdecimal():
+            raise _foreign(key, "another layout")
+        raise SettingsError(
+            f"this cluster has {shards} shards and this node is set to {self._shards}; "
+            "users would change their shard, so they must be equal",
+            path="push.shards",
+        )
 
     def beat(self, node: Node, held: Mapping[int, int], lease_s: float, done: Viewed) -> None:
         names, send, lease_ms = self._names, self._pipe.send, round(lease_s * 1000)

@@ -1,5 +1,6 @@
 """How leases lie in Redis, and the scripts that change them.
 
+    {hc}:shape      string: "1 64", this layout's number and how many shards there are
     {hc}:nodes      hash: node id -> what it says about itself, as JSON
     {hc}:leases     sorted set: node id, scored by the server's time in ms at which its lease ends
     {hc:7}:owner    string: id of the node that owns shard 7, expiring with the lease;
@@ -19,6 +20,7 @@ from __future__ import annotations
 from heartcast.backends.redis import Script
 
 GIVEN_BACK = "-"
+LAYOUT = "1"
 
 BEAT = Script("""
 local time = redis.call('TIME')
@@ -108,6 +110,7 @@ class Names:
 
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
+        self.shape = f"{{{prefix}}}:shape"
         self.nodes = f"{{{prefix}}}:nodes"
         self.leases = f"{{{prefix}}}:leases"
 
