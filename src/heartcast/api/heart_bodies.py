@@ -94,6 +94,9 @@ class CountsAnswer(msgspec.Struct):
 
     counts: list[TargetCount]
     as_of: str
+    stale: bool | msgspec.UnsetType = msgspec.UNSET
+    """true: the store cannot be asked now, and these are the last counts known, since ``as_of``
+    at least. Targets of which none is known are left out, and nobody is told whether they heart."""
 
 
 class PlainCounts(msgspec.Struct):
@@ -101,6 +104,7 @@ class PlainCounts(msgspec.Struct):
 
     counts: list[Count]
     as_of: str
+    stale: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class BatchItem(msgspec.Struct, forbid_unknown_fields=True, gc=False):

@@ -2,6 +2,8 @@
 
 A GET is answered with an entity tag, and with 304 when nothing changed since. Versions only
 grow, so for the targets of one URL their sum says which answer it is: nothing is hashed.
+
+While the store cannot be asked, the last counts known are told, marked ``stale``.
 """
 
 from __future__ import annotations
@@ -91,7 +93,7 @@ class _Counts:
 
         def counted(counts: list[Count] | StoreUnavailable) -> None:
             if isinstance(counts, StoreUnavailable):
-                respond(problem(counts))
+                respond(self._last_known(target_ids, kind) or problem(counts))
             elif user is None:
                 body = encode(PlainCounts(counts, self._now()))
                 respond(self._tagged(call, counts, body) if is_get else Answer(200, body))
@@ -100,7 +102,7 @@ class _Counts:
 
         def seen(counts: list[tuple[Count, bool]] | StoreUnavailable) -> None:
             if isinstance(counts, StoreUnavailable):
-                respond(problem(counts))
+                respond(self._last_known(target_ids, kind) or problem(counts))
                 return
             found = [
                 TargetCount(count.target_id, count.count, count.version, is_hearted)
@@ -112,6 +114,15 @@ class _Counts:
         self._service.counts(target_ids, kind, counted)
         is_late = True
         return answer
+
+    def _last_known(self, target_ids: list[str], kind: str) -> Answer | None:
+        known = self._service.last_known(target_ids, kind)
+        if known is None:
+            return None
+        counts, since_ms = known
+        age_s = max(0, self._service.now_ms() - since_ms) // 1000
+        body = encode(PlainCounts(counts, timestamp(since_ms), stale=True))
+        return Answer(200, body, ((b"age", b"%d" % age_s), (b"cache-control", b"no-store")))
 
     def _tagged(self, call: Call, counts: list[Count] | list[TargetCount], body: bytes) -> Answer:
         # The count is in it because a heart that only its giver sees moves no version.

@@ -18,6 +18,8 @@ that can be asked for. Every write takes an ``Idempotency-Key``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from heartcast.api import push_dead_letters, push_one, push_post, push_preferences, push_templates, push_users
@@ -54,25 +56,31 @@ class Health(msgspec.Struct, frozen=True):
     """Whether pushes move."""
 
     status: str
-    """``ok``, or ``stalled`` when a shard holds something and nothing moved for 30 s."""
+    """``ok``; ``stalled`` when a shard holds something and nothing moved for 30 s; ``degraded``
+    when something else works only in part."""
     shards: list[ShardState]
+    degraded: list[str] = []
+    """What works only in part now, such as ``hearts_writes``."""
 
 
 _encode = msgspec.json.Encoder().encode
 
 
-def routes(service: PushService) -> list[Route]:
+def routes(service: PushService, degraded: Callable[[], list[str]] = list) -> list[Route]:
     """The domain's routes.
 
     Args:
         service: Takes the pushes.
+        degraded: Names what works only in part now, for ``/healthz``.
     """
     tickets = Tickets(service.once, service.wall_ms)
 
     def health(_: Call) -> Answer:
         shards = service.health()
         is_stalled = any(shard.is_stalled for shard in shards)
-        body = Health("stalled" if is_stalled else "ok", [_shard_state(shard) for shard in shards])
+        limping = degraded()
+        status = "stalled" if is_stalled else "degraded" if limping else "ok"
+        body = Health(status, [_shard_state(shard) for shard in shards], limping)
         return Answer(503 if is_stalled else 200, _encode(body), ((b"cache-control", b"no-store"),))
 
     return [

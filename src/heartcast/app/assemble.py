@@ -41,7 +41,6 @@ from heartcast.gateway.sse import StreamGateway
 from heartcast.gateway.websocket import WebSocketGateway
 from heartcast.hearts.live import NAMESPACE, LiveCounts
 from heartcast.hearts.model import HeartChanged
-from heartcast.hearts.service import HeartService
 from heartcast.hearts.store import HeartStore
 from heartcast.observability.metrics import Metrics
 from heartcast.push import file as push_file
@@ -100,14 +99,7 @@ def assemble(
     hub = realtime.hub
 
     bus: Bus[HeartChanged] = Bus(loop.call_soon)
-    hearts = HeartService(
-        heart_store,
-        clock,
-        bus,
-        settings.hearts.kinds,
-        undo_window_s=settings.hearts.undo_window_s,
-        has_shadows=visitors.guard is not None,
-    )
+    hearts = visitors.service(heart_store, bus)
     live_counts = _live_counts(settings, clock, loop, hub, heart_store)
     boards = HotBoards(settings.hot, clock.wall_ms())
     live_hot = LiveHot(
@@ -138,7 +130,7 @@ def assemble(
     panel = instruments.panel(hub, hearts)
     routes = [
         *visitors.routes(hearts),
-        *push_routes.routes(pushes),
+        *push_routes.routes(pushes, hearts.degraded),
         *ranking_routes.routes(boards, clock.wall_ms),
         *(recommending.routes if recommending is not None else ()),
         *realtime_routes.routes(realtime),

@@ -139,6 +139,11 @@ def _bind_hearts(system: System) -> None:
             ("unchanged",): hearts.unchanged,
         },
     )
+    if (gates := hearts.gates) is not None:
+        metrics.bind_each(
+            "heartcast_heart_store_state",
+            lambda: {(gate.breaker.name,): float(gate.breaker.state) for gate in gates},
+        )
     if (abuse := system.abuse) is not None:
         metrics.bind_each("heartcast_heart_verdicts_total", lambda: _verdicts(abuse))
     metrics.bind("heartcast_live_counts_total", lambda: system.live_counts.published)

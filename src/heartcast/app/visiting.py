@@ -1,8 +1,10 @@
-"""The public's side of hearts: who visitors are, whose hearts count, and the routes for both."""
+"""The public's side of hearts: who visitors are, whose hearts count, what holds while the store
+is away, and the routes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from random import SystemRandom
 
 from heartcast.api import devices as device_routes
 from heartcast.api import hearts as heart_routes
@@ -12,10 +14,15 @@ from heartcast.api.cursors import Cursors
 from heartcast.api.heart_judging import Judging
 from heartcast.api.route import Route
 from heartcast.app.settings import Settings
+from heartcast.core.bus import Bus
 from heartcast.core.clock import Clock
 from heartcast.core.ids import IdSource
 from heartcast.hearts.abuse import AbuseGuard
-from heartcast.hearts.service import HeartService
+from heartcast.hearts.gate import Gate
+from heartcast.hearts.last_known import LastKnown
+from heartcast.hearts.model import HeartChanged
+from heartcast.hearts.service import Gates, HeartService
+from heartcast.hearts.store import HeartStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +36,27 @@ class Visiting:
     """None: visitors who are nobody give no hearts."""
     guard: AbuseGuard | None
     """None: every heart counts."""
+
+    def service(self, store: HeartStore, bus: Bus[HeartChanged]) -> HeartService:
+        """The heart service. A store in memory cannot fail and needs no way round it."""
+        options, clock = self.settings.hearts, self.clock
+        gates = last_known = None
+        if store.is_durable:
+            dice = SystemRandom()
+            reads = Gate("hearts_reads", options.breaker, clock, dice)
+            gates = Gates(reads, Gate("hearts_writes", options.breaker, clock, dice))
+            last_known = LastKnown(clock)
+            bus.follow(last_known)
+        return HeartService(
+            store,
+            clock,
+            bus,
+            options.kinds,
+            undo_window_s=options.undo_window_s,
+            has_shadows=self.guard is not None,
+            gates=gates,
+            last_known=last_known,
+        )
 
     def routes(self, hearts: HeartService) -> list[Route]:
         """The routes of hearts and of visitors."""

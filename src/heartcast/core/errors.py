@@ -10,6 +10,7 @@
     ├── Conflict                     the state does not allow it
     ├── Unavailable                  not now; the same call may be repeated
     │   ├── StoreUnavailable         a store could not take or answer
+    │   │   └── StoreBusy            it works, and too much waits for it already
     │   └── Overloaded               a bound was reached; ``retry_after_s`` says when
     └── SettingsError                the configuration contradicts itself; ``path`` says where
 
@@ -89,6 +90,10 @@ class Unavailable(HeartcastError):
 
 class StoreUnavailable(Unavailable):
     code = "store_unavailable"
+
+
+class StoreBusy(StoreUnavailable):
+    code = "store_busy"
 
 
 class Overloaded(Unavailable):

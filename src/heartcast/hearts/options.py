@@ -9,7 +9,13 @@ import msgspec
 from heartcast.core.errors import InvalidInput
 from heartcast.core.names import check_id
 from heartcast.hearts.model import HIDDEN, KIND
+from heartcast.resilience.breaker.policy import BreakerPolicy
 from heartcast.resilience.limits.limit import Limit
+
+STORE_BREAKER = BreakerPolicy(
+    failure_rate=0.5, slow_s=10.0, slow_rate=1.0, window_size=10, min_calls=20, open_s=1.0, max_open_s=15.0
+)
+"""Breaks are short: a probe costs one heart, and a page without hearts costs readers."""
 
 
 class SqliteOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -177,6 +183,10 @@ class HeartOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     always."""
 
     abuse: AbuseOptions = msgspec.field(default_factory=AbuseOptions)
+
+    breaker: BreakerPolicy = msgspec.field(default_factory=lambda: STORE_BREAKER)
+    """When a store that fails is left alone for a while. Slowness alone never opens: a store
+    with much to do is slow, and its own time limits make failures of calls that hang."""
 
     live_interval_s: float = 0.2
     """Least seconds between two live counts of one target, 0.01 to 60. Five a second look

@@ -8,13 +8,23 @@ durable, so no view can show a heart that a crash takes away.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 from heartcast.core.bus import Bus
 from heartcast.core.clock import Clock
 from heartcast.core.errors import Conflict, InvalidInput, StoreUnavailable
+from heartcast.hearts.gate import Gate
+from heartcast.hearts.last_known import LastKnown
 from heartcast.hearts.model import KIND, Cause, Count, Heart, HeartChanged, HeartKey, Outcome
 from heartcast.hearts.shadow import SeenDone, Shadows, shown
 from heartcast.hearts.store import CountsDone, Done, HeartStore
+
+
+class Gates(NamedTuple):
+    """The two ways to a store: a full disk stops writes and no reads."""
+
+    reads: Gate
+    writes: Gate
 
 
 class HeartService:
@@ -26,6 +36,8 @@ class HeartService:
         bus: Where changes are announced.
         kinds: The kinds that may be given.
         undo_window_s: Seconds within which a heart may be taken back; 0: for ever.
+        gates: The ways to the store for reads and for writes; None: it cannot fail.
+        last_known: Told every count that is read; None: nobody remembers them.
         has_shadows: Whether some hearts may be shadowed (``hearts.shadow``). Without it nobody
             pays for looking.
     """
@@ -39,11 +51,15 @@ class HeartService:
         *,
         undo_window_s: float = 0.0,
         has_shadows: bool = False,
+        gates: Gates | None = None,
+        last_known: LastKnown | None = None,
     ) -> None:
         self._store = store
         self._now_ms = clock.wall_ms
         self._publish = bus.publish
         self._kinds = frozenset(kinds)
+        self.gates = gates
+        self._last_known = last_known
         self._undo_window_ms = round(undo_window_s * 1000)
         self._shadows = Shadows(store) if has_shadows else None
         self.added = 0
@@ -72,7 +88,10 @@ class HeartService:
                 self._announce(keys, result, 1)
             done(result)
 
-        self._store.add(keys, self._now_ms(), finish)
+        if self.gates is None:
+            self._store.add(keys, self._now_ms(), finish)
+        elif (guarded := self.gates.writes.enter(finish)) is not None:
+            self._store.add(keys, self._now_ms(), guarded)
 
     def load(
         self, keys: Sequence[HeartKey], times_ms: Sequence[int], done: Done, cause: Cause = "import"
@@ -115,7 +134,10 @@ class HeartService:
                     return
             done(result)
 
-        self._store.remove(keys, self._now_ms(), finish, cause)
+        if self.gates is None:
+            self._store.remove(keys, self._now_ms(), finish, cause)
+        elif (guarded := self.gates.writes.enter(finish)) is not None:
+            self._store.remove(keys, self._now_ms(), guarded, cause)
 
     def _announce(self, keys: Sequence[HeartKey], outcomes: list[Outcome], delta: int) -> None:
         changed = at = 0
@@ -136,7 +158,27 @@ class HeartService:
 
     def counts(self, target_ids: Sequence[str], kind: str, done: CountsDone) -> None:
         """As ``HeartStore.counts``."""
-        self._store.counts(target_ids, kind, done)
+        if self.gates is None:
+            self._store.counts(target_ids, kind, done)
+            return
+
+        def finish(result: list[Count] | StoreUnavailable) -> None:
+            if self._last_known is not None and isinstance(result, list):
+                self._last_known.learn(result, kind)
+            done(result)
+
+        if (guarded := self.gates.reads.enter(finish)) is not None:
+            self._store.counts(target_ids, kind, guarded)
+
+    def last_known(self, target_ids: Sequence[str], kind: str) -> tuple[list[Count], int] | None:
+        """What ``LastKnown.find`` says, for when ``counts`` could not answer."""
+        return None if self._last_known is None else self._last_known.find(target_ids, kind)
+
+    def degraded(self) -> list[str]:
+        """What does not work now as it should: ``hearts_reads``, ``hearts_writes``; [] when all is well."""
+        if self.gates is None:
+            return []
+        return [gate.breaker.name for gate in self.gates if not gate.is_closed]
 
     def seen_by(self, user_id: str, counts: list[Count], kind: str, done: SeenDone) -> None:
         """Counts as one user sees them, each with whether the user hearts that target.

@@ -108,4 +108,4 @@ class Shadows:
 def _joined(public: Outcome, concealed: Outcome) -> Outcome:
     if public.heart is not None or concealed.heart is None:
         return public
-    return Outcome(shown(concealed.heart), public.count, public.version, public.changed)
+    return Outcome(shown(concealed.heart), public.count, public.version, concealed.changed)

@@ -108,6 +108,12 @@ CATALOGUE: tuple[Metric, ...] = (
         "Hearts of users and visitors by verdict: counted, or shadowed and why.",
         ("verdict", "reason"),
     ),
+    Metric(
+        "heartcast_heart_store_state",
+        "gauge",
+        "Breaker on the way to the heart store: 0 closed, 1 open, 2 half open.",
+        ("calls",),
+    ),
     Metric("heartcast_heart_writes_waiting", "gauge", "Heart writes that wait for their commit."),
     Metric("heartcast_heart_commits_total", "counter", "Transactions committed by the heart store."),
     Metric("heartcast_live_counts_total", "counter", "Live counts published."),

@@ -22,7 +22,7 @@ from heartcast.backends import postgres
 from heartcast.backends.groups import GroupTask
 from heartcast.backends.postgres import FAILURES, Connection
 from heartcast.core.clock import Clock
-from heartcast.core.errors import SettingsError, StoreUnavailable
+from heartcast.core.errors import SettingsError, StoreBusy, StoreUnavailable
 from heartcast.core.ids import IdSource, is_id
 from heartcast.hearts.model import Cause, Count, Heart, HeartKey, Recount
 from heartcast.hearts.options import PostgresOptions
@@ -117,7 +117,7 @@ class PostgresHeartStore:
             write.done(_closed())
         elif waiting > self._options.queue_keys:
             self.refused += 1
-            write.done(StoreUnavailable("too many hearts wait for the database; try again"))
+            write.done(StoreBusy("too many hearts wait for the database; try again"))
         else:
             self.waiting_keys = waiting
             self._writes.submit(write)
@@ -175,7 +175,7 @@ class PostgresHeartStore:
         if self._is_closed:
             question.done(_closed())
         elif self._waiting_reads >= _MAX_READS:
-            question.done(StoreUnavailable("too many reads wait for the database; try again"))
+            question.done(StoreBusy("too many reads wait for the database; try again"))
         else:
             self._waiting_reads += 1
             self._questions.submit(question)

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from heartcast.backends import postgres
 from heartcast.backends.postgres import FAILURES, Connection
-from heartcast.core.errors import SettingsError, StoreUnavailable
+from heartcast.core.errors import SettingsError, StoreBusy, StoreUnavailable
 
 T = TypeVar("T")
 
@@ -97,7 +97,7 @@ class Links:
             async with asyncio.timeout(self._timeout_s):
                 link = await self._free.get()
         except TimeoutError:
-            raise StoreUnavailable("too many lists wait for the database; try again") from None
+            raise StoreBusy("too many lists wait for the database; try again") from None
         try:
             async with link.use() as connection:
                 return await query(connection)

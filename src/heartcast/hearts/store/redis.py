@@ -19,7 +19,7 @@ import structlog
 
 from heartcast.backends.redis_pipe import RedisPipe, pack
 from heartcast.core.clock import Clock
-from heartcast.core.errors import SettingsError, StoreUnavailable
+from heartcast.core.errors import SettingsError, StoreBusy, StoreUnavailable
 from heartcast.core.ids import IdSource, is_id
 from heartcast.hearts.model import Cause, Count, Heart, HeartKey, Outcome, Recount
 from heartcast.hearts.options import RedisOptions
@@ -156,7 +156,7 @@ class RedisHeartStore:
             return done(_closed())
         if waiting > self._options.queue_keys:
             self.refused += 1
-            return done(StoreUnavailable("too many hearts wait for redis; try again"))
+            return done(StoreBusy("too many hearts wait for redis; try again"))
         self.waiting_keys = waiting
         replied = _Call(self, keys, done, is_add).replied
         names, send = self._names.of_heart, self._pipe.send
@@ -220,7 +220,7 @@ class RedisHeartStore:
         if self._is_closed:
             return done(_closed())
         if self._waiting_reads >= _MAX_READS:
-            return done(StoreUnavailable("too many reads wait for redis; try again"))
+            return done(StoreBusy("too many reads wait for redis; try again"))
         self._waiting_reads += 1
 
         def replied(reply: Any) -> None:

@@ -21,7 +21,7 @@ import structlog
 
 from heartcast.backends.sqlite import FileLock, GroupThread, Tuning, open_reader, open_writer, unavailable
 from heartcast.core.clock import Clock
-from heartcast.core.errors import StoreUnavailable
+from heartcast.core.errors import StoreBusy, StoreUnavailable
 from heartcast.core.ids import IdSource, is_id
 from heartcast.hearts.model import Cause, Count, Heart, HeartKey, Outcome, Recount
 from heartcast.hearts.options import SqliteOptions
@@ -125,7 +125,7 @@ class SqliteHeartStore:
             write.done(_closed())
         elif waiting > self._max_keys:
             self.refused += 1
-            write.done(StoreUnavailable("too many hearts wait for the disk; try again"))
+            write.done(StoreBusy("too many hearts wait for the disk; try again"))
         else:
             self.waiting_keys = waiting
             self._writes.submit(write)
@@ -260,7 +260,7 @@ class SqliteHeartStore:
         if self._is_closed:
             done(_closed())
         elif self._waiting_reads >= _MAX_READS:
-            done(StoreUnavailable("too many reads wait for the database; try again"))
+            done(StoreBusy("too many reads wait for the database; try again"))
         else:
             self._waiting_reads += 1
             self._reads.submit(_Read(query, done))  # type: ignore[arg-type]  # done takes what query gives
