@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -87,12 +88,28 @@ class RedisServer:
         self.kill()  # nobody else would: the with statement was not entered
         raise TimeoutError(f"{self._binary} did not answer on port {self.port}")
 
+    def command(self, *words: str) -> str:
+        """The first line of the answer to a command without blanks in its words."""
+        with socket.create_connection(("127.0.0.1", self.port), 5) as client:
+            client.sendall(" ".join(words).encode() + b"\r\n")
+            return client.recv(4096).decode().partition("\r\n")[0]
+
     def kill(self) -> None:
         """SIGKILL, as a machine that dies."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def pause(self) -> None:
+        """Stop it in the middle of whatever it does: connections stay open and nothing comes."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on after ``pause``."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def restart(self) -> None:
         self.kill()

@@ -30,7 +30,7 @@ OnError = Literal["local", "allow", "deny"]
 
 _EXACT = 1 << 53
 # Three failures in a row open it: after them nobody waits for Redis but a probe.
-_REDIS_BREAKER = BreakerPolicy(
+REDIS_BREAKER = BreakerPolicy(
     failure_rate=1.0, slow_rate=1.0, window="count", window_size=3, min_calls=3,
     open_s=1.0, max_open_s=30.0, probes=1, probes_at_once=1, probes_needed=1,
 )  # fmt: skip
@@ -67,7 +67,7 @@ class SharedLimiter:
         if instances < 1 or max_denied < 0 or on_error not in ("local", "allow", "deny"):
             raise ValueError(f"on_error, instances: must be a policy and >= 1, got {on_error!r}, {instances}")
         parsed = [Limit.parse(limit) if isinstance(limit, str) else limit for limit in limits]
-        self._local = KeyedLimiter(*[_share(limit, instances) for limit in parsed])
+        self._local = KeyedLimiter(*[share(limit, instances) for limit in parsed])
         self._script = Script(script_text(parsed))
         self._limits = parsed
         self._titles = [limit.title for limit in parsed]
@@ -79,7 +79,7 @@ class SharedLimiter:
         self._max_denied = max_denied
         self.capacity = min(limit.capacity for limit in parsed)
         self.breaker = Breaker(
-            f"redis:{name}", _REDIS_BREAKER, random=SystemRandom(), now_ns=self._clock.monotonic_ns()
+            f"redis:{name}", REDIS_BREAKER, random=SystemRandom(), now_ns=self._clock.monotonic_ns()
         )
         self.round_trips = 0
         self.degraded = 0
@@ -87,9 +87,7 @@ class SharedLimiter:
 
     def keys(self, key: str) -> list[str]:
         """The keys in Redis. The braces keep all of them in one hash slot."""
-        # A brace inside the key would end the tag early and part them.
-        safe = key.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
-        return [f"{{{self._name}:{safe}}}:{index}" for index in range(len(self._limits))]
+        return [key_name(self._name, key, index) for index in range(len(self._limits))]
 
     async def admit(self, key: str, cost: int = 1) -> int:
         """Count ``cost`` if all limits admit it.
@@ -199,7 +197,16 @@ class SharedLimiter:
         return self.breaker.state is not State.CLOSED
 
 
-def _share(limit: Limit, instances: int) -> Limit:
+def key_name(name: str, key: str, index: int) -> str:
+    """Where the state of a key's n-th limit is kept in Redis."""
+    # A brace inside the key would end the tag early and part a key's limits.
+    if "{" in key or "}" in key or "%" in key:
+        key = key.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
+    return f"{{{name}:{key}}}:{index}"
+
+
+def share(limit: Limit, instances: int) -> Limit:
+    """What one of so many processes may admit alone; at least one unit."""
     return Limit(
         limit=max(1, limit.limit // instances),
         period_ns=limit.period_ns,
