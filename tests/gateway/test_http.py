@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from heartcast.api.body import decoder
-from heartcast.api.route import ANONYMOUS, Answer, Call, Identity, Route
+from heartcast.api.route import ANONYMOUS, LATER, Answer, Call, Identity, Route
 from heartcast.core.errors import Conflict, Overloaded, Unauthenticated
 from heartcast.gateway.http import HttpProtocol
 from heartcast.gateway.options import HttpOptions
@@ -60,6 +60,8 @@ class World:
             for method, path, handler, body in hot
         ]
         self.admitted: Answer | None = None
+        self.limited: Answer | None = None
+        self.held: list[Callable[[Answer | None], None]] = []
         self.observed: list[int] = []
         self.port = HttpPort(
             HttpOptions(host="127.0.0.1", port=0, drain_s=5.0, **options),
@@ -69,6 +71,7 @@ class World:
             upgrade_websocket=self.on_upgrade,
             open_stream=self.on_stream,
             admit=lambda route: self.admitted,
+            limit=self.limit,
             observe=lambda index, ns: self.observed.append(index),
         )
         self.closed_sessions = 0
@@ -88,6 +91,11 @@ class World:
         if token == b"bad":
             raise Unauthenticated("no")
         return Identity(user=peer) if token else ANONYMOUS
+
+    def limit(self, route: Route, call: Call, judged: Callable[[Answer | None], None]) -> Answer | None:
+        if self.limited is LATER:
+            self.held.append(judged)
+        return self.limited
 
     def on_hot(self, call: Call) -> Answer:
         user = decode(call.body).user
@@ -286,6 +294,52 @@ async def test_pipelined_answers_come_in_order_whatever_is_ready_first(start: St
     assert [replies[0][2], replies[2][2]] == [b"first", b"second"]
     assert world.seen == ["1", "a", "2", "/cold", "a"]
     assert world.port.open_answers == 0
+
+
+async def test_what_follows_a_request_whose_limit_is_not_decided_waits_for_it(start: Start) -> None:
+    world, client = await start()
+    world.limited = LATER
+    client.send(HOT + post("/late", b"1") + get("/cold"))
+    await until(lambda: world.held)
+    assert (len(world.held), world.seen) == (1, [])
+    world.held[0](None)
+    assert (len(world.held), world.seen) == (2, ["a"])
+    world.held[1](None)
+    assert world.seen == ["a", "1"]
+    world.late[0].respond(Answer(202))
+
+    assert [(await client.reply())[0] for _ in range(3)] == [201, 202, 200]
+    assert world.port.open_answers == 0
+
+
+async def test_a_late_refusal_is_the_answer_and_the_handler_never_runs(start: Start) -> None:
+    world, client = await start()
+    world.limited = LATER
+    client.send(HOT + post("/broken", b"") + post("/conflict", b""))
+    await until(lambda: world.held)
+    world.held[0](Answer(429, b"{}"))
+    world.held[1](None)
+    world.held[2](None)
+
+    assert [(await client.reply())[0] for _ in range(3)] == [429, 500, 409]
+    assert world.seen == []
+    assert world.port.counters.rejected == {"rate_limited": 1}
+
+
+async def test_a_client_that_left_before_its_limit_was_decided_hurts_nobody(start: Start) -> None:
+    world, client = await start()
+    world.limited = LATER
+    client.send(HOT)
+    await until(lambda: world.held)
+    # With this option closing sends a reset, as a crashed client's kernel does.
+    client.writer.get_extra_info("socket").setsockopt(
+        socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+    )
+    client.writer.transport.abort()
+    await until(lambda: not world.port.connections)
+    world.held[0](None)
+
+    assert (world.port.counters.lost_answers, world.port.open_answers) == (1, 0)
 
 
 async def test_a_full_queue_stops_reading_until_answers_are_given(start: Start) -> None:

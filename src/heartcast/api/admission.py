@@ -7,27 +7,31 @@ come back, and both are decided by plain arithmetic on the hot path.
 Hearts and pushes have separate budgets. A budget has a limit per *client* (the user,
 or the key that a server shows) and one per *address prefix* (/24, /64), which is wide
 enough for an office behind one address: it stops floods, not colleagues.
+
+Budgets are kept in this process, or in Redis for all processes (``api.shared_budget``).
 """
 
 from __future__ import annotations
 
 import ipaddress
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 
-from heartcast.api.problems import problem, status_problem
-from heartcast.api.route import Answer, Call, Headers, Identity, Route
+from heartcast.api.problems import problem
+from heartcast.api.rate_limit import refused
+from heartcast.api.route import Answer, Call, Identity, Route
 from heartcast.core.clock import Clock
 from heartcast.core.errors import Overloaded
 from heartcast.core.hashing import hash64
-from heartcast.resilience.limits import Decision, KeyedBucket, Limit
+from heartcast.resilience.limits import KeyedBucket, Limit
 from heartcast.resilience.shedding import Shedder, ShedPolicy
 
-BudgetName = Literal["hearts", "pushes"]
+BUDGETS = ("hearts", "pushes")
+Judged = Callable[[Answer | None], None]
 
 _ITEM_BYTES = 40
 """No item of a batch is shorter, so counting bytes never counts fewer items than there are."""
@@ -53,6 +57,22 @@ class LimitOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     pushes_per_prefix: str = "50000/s burst 100000"
     """Per network of senders."""
 
+    backend: Literal["local", "redis"] = "local"
+    """``local``: each process counts alone. ``redis``: all processes count together."""
+
+    redis_url: str = ""
+    """Where they count; "": the server of ``cluster.redis_url``, or else of ``hearts.redis_url``.
+    Never logged."""
+
+    on_error: Literal["local", "allow", "deny"] = "local"
+    """While Redis is slow or gone: count here with a fair share, let everybody in, or answer 503."""
+
+    instances: int = 1
+    """Processes that share the budgets, >= 1: what a fair share is."""
+
+    timeout_s: float = 0.05
+    """Longest wait for Redis in seconds, 0.005 to 1; slower is as good as gone."""
+
     shed: ShedPolicy = msgspec.field(default_factory=ShedPolicy)
     """From which load on which priority is refused."""
 
@@ -64,18 +84,52 @@ class LimitOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
                 raise ValueError(f"{name}: {error}") from None
             if limit.kind != "bucket":
                 raise ValueError(f'{name}: must be a rate such as "5/s burst 30", got {limit}')
+        if self.instances < 1:
+            raise ValueError(f"instances: must be >= 1, got {self.instances}")
+        if not 0.005 <= self.timeout_s <= 1:
+            raise ValueError(f"timeout_s: must be between 0.005 and 1, got {self.timeout_s}")
+
+    def limit(self, budget: str, part: str) -> Limit:
+        """The limit of a budget per ``client`` or ``prefix``, named after the part."""
+        return Limit.parse(getattr(self, f"{budget}_per_{part}"), name=part)
+
+
+class AnyBudget(Protocol):
+    """Where requests are counted."""
+
+    refused: int
+    """Requests answered with 429."""
+
+    @property
+    def capacity(self) -> int:
+        """The largest cost that could ever be admitted."""
+        ...
+
+    @property
+    def degraded(self) -> int:
+        """Decisions made without the place where requests are counted."""
+        ...
+
+    def judge(self, client: str, prefix: str, cost: int, now_ns: int, judged: Judged) -> Answer | None:
+        """None when admitted, a refusal, or ``LATER``: then ``judged`` is told one of the first two."""
+        ...
+
+    def tend(self, now_ns: int) -> None:
+        """Forget a little of what is idle; called several times a second."""
+        ...
 
 
 class Budget:
-    """What one client, and one address prefix, may use."""
+    """What one client, and one address prefix, may use in this process."""
 
-    def __init__(self, per_client: str, per_prefix: str) -> None:
-        self._per_client = _bucket(per_client, "client")
-        self._per_prefix = _bucket(per_prefix, "prefix")
+    degraded = 0
+
+    def __init__(self, per_client: Limit, per_prefix: Limit) -> None:
+        self._per_client = KeyedBucket(per_client, max_keys=_MAX_CLIENTS)
+        self._per_prefix = KeyedBucket(per_prefix, max_keys=_MAX_CLIENTS)
         self.refused = 0
-        """Requests answered with 429."""
 
-    def refusal(self, client: str, prefix: str, cost: int, now_ns: int) -> Answer | None:
+    def judge(self, client: str, prefix: str, cost: int, now_ns: int, judged: Judged) -> Answer | None:
         """Count ``cost`` against both limits, or against none and say which refused."""
         if self._per_client.admit_key(client, now_ns, cost):
             return self._refuse(self._per_client, client, cost, now_ns)
@@ -86,11 +140,9 @@ class Budget:
 
     @property
     def capacity(self) -> int:
-        """The largest cost that both limits could ever admit."""
         return min(self._per_client.limit.capacity, self._per_prefix.limit.capacity)
 
     def tend(self, now_ns: int) -> None:
-        """Forget a little of what is idle; called several times a second."""
         self._per_client.generations.tend(now_ns)
         self._per_prefix.generations.tend(now_ns)
 
@@ -98,26 +150,7 @@ class Budget:
         self.refused += 1
         # A refusal takes nothing, so asking again only finds out what the headers need.
         decision = bucket.decide_key(key, now_ns, cost)
-        wait_s = max(1, math.ceil(decision.retry_after_s))
-        headers: Headers = ((b"retry-after", b"%d" % wait_s), *_rate_limit_fields(decision))
-        return status_problem(
-            429, f"too many requests; come back in {wait_s} s", "rate_limited", headers=headers
-        )
-
-
-def _bucket(text: str, name: str) -> KeyedBucket:
-    return KeyedBucket(Limit.parse(text, name=name), max_keys=_MAX_CLIENTS)
-
-
-def _rate_limit_fields(decision: Decision) -> Headers:
-    # draft-ietf-httpapi-ratelimit-headers-10: q is the quota, r what is left, t seconds to more.
-    policy = b'"%b";q=%d' % (decision.rule.encode(), decision.limit)
-    left = b'"%b";r=%d;t=%d' % (
-        decision.rule.encode(),
-        decision.remaining,
-        math.ceil(decision.retry_after_s),
-    )
-    return ((b"ratelimit-policy", policy), (b"ratelimit", left))
+        return refused(bucket.limit, math.ceil(decision.retry_after_s), remaining=decision.remaining)
 
 
 class Admission:
@@ -125,19 +158,23 @@ class Admission:
 
     Args:
         limits_on: Whether clients are limited.
+        shared: Budgets by name that all processes share; None: this process counts alone.
     """
 
-    def __init__(self, options: LimitOptions, clock: Clock, *, limits_on: bool) -> None:
+    def __init__(
+        self,
+        options: LimitOptions,
+        clock: Clock,
+        *,
+        limits_on: bool,
+        shared: Mapping[str, AnyBudget] | None = None,
+    ) -> None:
         self._now_ns = clock.monotonic_ns
         self.shedder = Shedder(options.shed)
-        self.budgets: Mapping[str, Budget] = (
-            {
-                "hearts": Budget(options.hearts_per_client, options.hearts_per_prefix),
-                "pushes": Budget(options.pushes_per_client, options.pushes_per_prefix),
-            }
-            if limits_on
-            else {}
-        )
+        alone = {
+            name: Budget(options.limit(name, "client"), options.limit(name, "prefix")) for name in BUDGETS
+        }
+        self.budgets: Mapping[str, AnyBudget] = (shared or alone) if limits_on else {}
 
     def tend(self) -> None:
         """Keep the memory of clients in bounds; called several times a second."""
@@ -148,17 +185,18 @@ class Admission:
         """The refusal for want of room; None when there is room. Asked before anything else."""
         return _NO_ROOM if self.shedder.refuses(route.priority) else None
 
-    def limit(self, route: Route, call: Call) -> Answer | None:
+    def limit(self, route: Route, call: Call, judged: Judged) -> Answer | None:
         """The refusal of a client that has used up its budget; None when it has not.
 
-        Asked when the caller is known. A batch counts as its items.
+        Asked when the caller is known. A batch counts as its items. ``LATER`` means that
+        ``judged`` is called with the one or the other, once, from the loop.
         """
         budget = self.budgets.get(route.budget or "")
         if budget is None:
             return None
         cost = min(max(1, len(call.body) // _ITEM_BYTES), budget.capacity) if route.is_batch else 1
         client = _client_of(call.identity, call)
-        return budget.refusal(client, prefix_of(call.peer), cost, self._now_ns())
+        return budget.judge(client, prefix_of(call.peer), cost, self._now_ns(), judged)
 
 
 _NO_ROOM = problem(Overloaded("the server is too busy for this now; repeat it later", code="shed"))

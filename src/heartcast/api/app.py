@@ -11,7 +11,7 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from litestar import HttpMethod, Litestar, Request, Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
@@ -20,9 +20,10 @@ from litestar.handlers import HTTPRouteHandler
 from heartcast.api.admission import Admission
 from heartcast.api.media import media_type_problem
 from heartcast.api.problems import internal_problem, problem_for, status_problem
-from heartcast.api.route import ANONYMOUS, Answer, Call, Headers, Identity, Route
+from heartcast.api.route import ANONYMOUS, LATER, Answer, Call, Headers, Identity, Route
 from heartcast.core.errors import HeartcastError
 
+T = TypeVar("T")
 Raised = Callable[[Route, BaseException], None]
 
 
@@ -120,7 +121,7 @@ async def _answer(
             identity=identity,
             respond=partial(_resolve, later),
         )
-        if admission and (refusal := admission.limit(route, call)):
+        if admission and (refusal := await _limited(admission, route, call)):
             return refusal
         result = route.handler(call)
         if inspect.isawaitable(result):
@@ -133,6 +134,12 @@ async def _answer(
         return internal_problem()
 
 
+async def _limited(admission: Admission, route: Route, call: Call) -> Answer | None:
+    judged: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
+    refusal = admission.limit(route, call, partial(_resolve, judged))
+    return await judged if refusal is LATER else refusal
+
+
 def _unreadable(route: Route, request: Request[Any, Any, Any]) -> Answer | None:
     """The refusal of a body that does not claim to be JSON; None when it may be read."""
     if route.body is None or not {"content-length", "transfer-encoding"} & request.headers.keys():
@@ -141,7 +148,7 @@ def _unreadable(route: Route, request: Request[Any, Any, Any]) -> Answer | None:
     return media_type_problem(None if content_type is None else content_type.encode("latin-1"))
 
 
-def _resolve(later: asyncio.Future[Answer], answer: Answer) -> None:
+def _resolve(later: asyncio.Future[T], answer: T) -> None:
     # A client that hung up cancels the request: the answer then has nowhere to go.
     if not later.done():
         later.set_result(answer)

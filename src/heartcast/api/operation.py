@@ -26,17 +26,30 @@ class State(msgspec.Struct, frozen=True):
     status: str
 
 
+class Ready(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The answer of ``/readyz``."""
+
+    status: str
+    degraded: list[str] = []
+    """What is being done without at the moment: traffic is wanted all the same."""
+
+
 _LIVE = Answer(200, b'{"status":"live"}', _NO_STORE)
-_READY = Answer(200, b'{"status":"ready"}', _NO_STORE)
 _RETRY: Headers = (*_NO_STORE, (b"retry-after", b"1"))
 _encode = msgspec.json.Encoder().encode
 
 
-def routes(metrics: Metrics, panel: Panel, why_not_ready: Callable[[], str | None]) -> list[Route]:
+def routes(
+    metrics: Metrics,
+    panel: Panel,
+    why_not_ready: Callable[[], str | None],
+    degraded: Callable[[], list[str]] = list,
+) -> list[Route]:
     """The routes of operation.
 
     Args:
         why_not_ready: One sentence while traffic is not wanted, else None.
+        degraded: A sentence for each thing that is being done without.
     """
 
     def scrape(call: Call) -> Answer:
@@ -49,7 +62,9 @@ def routes(metrics: Metrics, panel: Panel, why_not_ready: Callable[[], str | Non
 
     def ready(call: Call) -> Answer:
         reason = why_not_ready()
-        return _READY if reason is None else status_problem(503, reason, "not_ready", headers=_RETRY)
+        if reason is not None:
+            return status_problem(503, reason, "not_ready", headers=_RETRY)
+        return Answer(200, _encode(Ready("ready", degraded())), _NO_STORE)
 
     return [
         _route("/metrics", scrape, "Everything counted, for Prometheus.", None),
@@ -58,7 +73,7 @@ def routes(metrics: Metrics, panel: Panel, why_not_ready: Callable[[], str | Non
         ),
         _route("/api/v1/panel", show_panel, "Rates of the last seconds and the minute before.", Figures),
         _route("/livez", lambda call: _LIVE, "Whether the process answers.", State),
-        _route("/readyz", ready, "Whether traffic is wanted: 503 while starting and draining.", State),
+        _route("/readyz", ready, "Whether traffic is wanted: 503 while starting and draining.", Ready),
     ]
 
 

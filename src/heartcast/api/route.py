@@ -46,6 +46,10 @@ class Answer(NamedTuple):
     content_type: bytes = JSON_TYPE
 
 
+LATER = Answer(0)
+"""Never sent: what stands between a request and its handler answers later, by callback."""
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Who is calling."""

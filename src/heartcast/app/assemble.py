@@ -24,11 +24,12 @@ from heartcast.api.app import application
 from heartcast.api.auth import Authenticator
 from heartcast.api.cors import Origins, cors_headers
 from heartcast.api.route import Route
-from heartcast.app import instruments
+from heartcast.app import guards, instruments
 from heartcast.app.cluster import Cluster
 from heartcast.app.inbox_channel import InboxChannels, deliver_by
 from heartcast.app.personal import personal
 from heartcast.app.settings import Settings
+from heartcast.app.shared_limits import SharedLimits
 from heartcast.app.system import LOAD_LOOK_S, Readiness, System
 from heartcast.app.views import HotView, Views
 from heartcast.app.visiting import visiting
@@ -86,6 +87,7 @@ def assemble(
         SettingsError: a file cannot be opened, or a template is wrong.
     """
     ids = IdSource(clock)
+    breakers = guards.registry()
     visitors = visiting(settings, clock, ids)
     authenticator = Authenticator(settings.auth, clock, is_open=settings.is_open, devices=visitors.devices)
     realtime = Realtime(
@@ -100,6 +102,8 @@ def assemble(
 
     bus: Bus[HeartChanged] = Bus(loop.call_soon)
     hearts = visitors.service(heart_store, bus)
+    for gate in hearts.gates or ():
+        breakers.add(gate.breaker)
     live_counts = _live_counts(settings, clock, loop, hub, heart_store)
     boards = HotBoards(settings.hot, clock.wall_ms())
     live_hot = LiveHot(
@@ -135,7 +139,7 @@ def assemble(
         *(recommending.routes if recommending is not None else ()),
         *realtime_routes.routes(realtime),
         *cluster_routes.routes(cluster.membership),
-        *operation.routes(metrics, panel, readiness.why_not),
+        *operation.routes(metrics, panel, readiness.why_not, lambda: guards.degraded(breakers)),
         *pages.routes(with_demo=settings.is_open),
         *(dev.routes(authenticator) if settings.is_open else ()),
     ]
@@ -143,7 +147,17 @@ def assemble(
 
     options = _http_options(settings)
     origins = Origins(options.allowed_origins)
-    admission = Admission(settings.limits, clock, limits_on=settings.limits_on)
+    shared_limits = (
+        SharedLimits(settings, clock, breakers)
+        if settings.limits_on and settings.limits.backend == "redis"
+        else None
+    )
+    admission = Admission(
+        settings.limits,
+        clock,
+        limits_on=settings.limits_on,
+        shared=shared_limits.budgets if shared_limits is not None else None,
+    )
     websockets = WebSocketGateway(realtime)
     streams = StreamGateway(realtime, lambda origin: cors_headers(origins, origin))
     port = HttpPort(
@@ -180,6 +194,8 @@ def assemble(
         metrics=metrics,
         panel=panel,
         admission=admission,
+        shared_limits=shared_limits,
+        breakers=breakers,
         loop_lag=LoopLag(LOAD_LOOK_S, clock.monotonic_s()),
         readiness=readiness,
     )

@@ -73,21 +73,22 @@ class _OnServer(HeartStore, Protocol):
     async def open(self) -> None: ...
 
 
-def _driver(module: str, extra: str) -> None:
+def require_driver(module: str, extra: str) -> None:
+    """Raise ``SettingsError`` when a driver that is an extra is not installed."""
     if importlib.util.find_spec(module) is None:
-        raise SettingsError(f"this store needs its driver: pip install 'heartcast[{extra}]'")
+        raise SettingsError(f"this needs a driver: pip install 'heartcast[{extra}]'")
 
 
 async def _postgres(url: str, options: HeartOptions, clock: Clock) -> HeartStore:
-    _driver("asyncpg", "postgres")
+    require_driver("asyncpg", "postgres")
     from heartcast.hearts.store.postgres import PostgresHeartStore
 
     return await _opened(PostgresHeartStore(url, clock=clock, options=options.postgres))
 
 
 async def _redis(url: str, options: HeartOptions, clock: Clock) -> HeartStore:
-    _driver("redis", "redis")
-    _driver("hiredis", "redis")
+    require_driver("redis", "redis")
+    require_driver("hiredis", "redis")
     from heartcast.hearts.store.redis import RedisHeartStore
 
     return await _opened(RedisHeartStore(url, clock=clock, options=options.redis))
@@ -122,7 +123,7 @@ async def migrate(url: str, options: HeartOptions) -> tuple[int, int]:
         SettingsError: the database refuses us, or was made by a newer release.
         StoreUnavailable: its server cannot be reached now.
     """
-    _driver("asyncpg", "postgres")
+    require_driver("asyncpg", "postgres")
     from heartcast.backends import postgres
     from heartcast.hearts.store.postgres_writer import MIGRATIONS
 

@@ -19,6 +19,7 @@ from heartcast.observability.panel import Panel
 from heartcast.push.model import State
 from heartcast.push.service import PushService
 from heartcast.realtime.hub import Hub
+from heartcast.resilience.metrics import ResilienceCollector
 
 
 @runtime_checkable
@@ -81,6 +82,7 @@ def _bind_port(system: System) -> None:
     metrics.bind_each("heartcast_http_requests_total", lambda: _requests(port))
     metrics.bind_each("heartcast_http_responses_total", lambda: _responses(port))
     metrics.bind_each("heartcast_limiter_decisions_total", lambda: _refusals(system.admission))
+    metrics.add(ResilienceCollector(breakers=system.breakers, names=system.settings.resilience.metric_names))
     metrics.bind("heartcast_event_loop_lag_seconds", lambda: system.loop_lag.lag_s)
     metrics.bind("heartcast_http_connections", lambda: len(port.connections))
 
@@ -89,6 +91,7 @@ def _refusals(admission: Admission) -> Values:
     refused: dict[tuple[str, ...], float] = {("shedding", "refused"): sum(admission.shedder.shed)}
     for name, budget in admission.budgets.items():
         refused[name, "refused"] = budget.refused
+        refused[name, "degraded"] = budget.degraded
     return refused
 
 

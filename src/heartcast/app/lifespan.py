@@ -95,6 +95,8 @@ class _Lifespan:
         finally:
             await system.pushes.stop()
             await system.heart_store.close()
+            if system.shared_limits is not None:
+                await system.shared_limits.close()
             if system.readiness.reason != "starting":
                 _log.info("stopped")
 

@@ -26,6 +26,7 @@ from heartcast.hearts.options import HeartOptions
 from heartcast.push.options import PushOptions
 from heartcast.ranking.options import HotOptions, RankingOptions
 from heartcast.realtime.options import RealtimeOptions
+from heartcast.resilience.options import ResilienceOptions
 
 PREFIX = "HEARTCAST_"
 
@@ -45,6 +46,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     http: HttpOptions = msgspec.field(default_factory=HttpOptions)
     auth: AuthOptions = msgspec.field(default_factory=AuthOptions)
     limits: LimitOptions = msgspec.field(default_factory=LimitOptions)
+    resilience: ResilienceOptions = msgspec.field(default_factory=ResilienceOptions)
     hearts: HeartOptions = msgspec.field(default_factory=HeartOptions)
     realtime: RealtimeOptions = msgspec.field(default_factory=RealtimeOptions)
     push: PushOptions = msgspec.field(default_factory=PushOptions)

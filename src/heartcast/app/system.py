@@ -12,6 +12,7 @@ from heartcast.api.auth import Authenticator
 from heartcast.app.cluster import Cluster
 from heartcast.app.personal import Personal
 from heartcast.app.settings import Settings
+from heartcast.app.shared_limits import SharedLimits
 from heartcast.app.views import Views
 from heartcast.core.bus import Bus
 from heartcast.core.clock import Clock
@@ -28,6 +29,7 @@ from heartcast.push.service import PushService
 from heartcast.ranking.boards import HotBoards
 from heartcast.ranking.live import LiveHot
 from heartcast.realtime.realtime import Realtime
+from heartcast.resilience.breaker import Registry
 from heartcast.resilience.shedding import LoopLag
 
 LOAD_LOOK_S = 0.1
@@ -75,5 +77,8 @@ class System:
     metrics: Metrics
     panel: Panel
     admission: Admission
+    shared_limits: SharedLimits | None
+    """Budgets in Redis; None where this process counts alone."""
+    breakers: Registry
     loop_lag: LoopLag
     readiness: Readiness

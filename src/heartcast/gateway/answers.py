@@ -1,8 +1,8 @@
 """The ordered queue of a connection's open answers.
 
 Answers leave in the order of the requests, whatever is ready first. Handlers are *started* in
-that order, too: what comes after an open request for the application waits for it, as it may
-depend on it.
+that order, too: what comes after an open request for the application, or after one whose limit
+is not decided yet, waits for it, as it may depend on it.
 """
 
 from __future__ import annotations
@@ -180,9 +180,13 @@ class AnswerQueue(HttpToolsProtocol):
                     return False
                 self._start_cold(slot)
                 return True
-            if not slot.is_started and isinstance(slot, HotCall):
-                slot.answer = self._run(slot)
-                return True
+            if isinstance(slot, HotCall):
+                if slot.is_held:
+                    # Its limit is not decided yet: what comes after it may depend on it.
+                    return False
+                if not slot.is_started:
+                    slot.answer = self._run(slot)
+                    return True
         return False
 
     def _render(self, head: Head, answer: Answer) -> bytes:

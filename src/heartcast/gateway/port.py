@@ -13,17 +13,20 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from heartcast.api.cors import Origins
 from heartcast.api.problems import internal_problem, problem, problem_for
-from heartcast.api.route import ANONYMOUS, Answer, Call, HotHandler, Identity, Route
+from heartcast.api.route import ANONYMOUS, LATER, Answer, Call, HotHandler, Identity, Route
 from heartcast.core.clock import Clock
 from heartcast.core.errors import HeartcastError, Unavailable
 from heartcast.gateway.head import Head, RawHeaders
 from heartcast.gateway.options import HttpOptions
 from heartcast.gateway.origin import OriginGuard
 from heartcast.gateway.proxies import TrustedProxies
+
+if TYPE_CHECKING:
+    from heartcast.gateway.slots import HotCall
 
 SWEEP_S = 1.0
 # A few hundred distinct heads are plenty for back ends that call us; a crowd of browsers, each
@@ -34,7 +37,8 @@ log = logging.getLogger("heartcast.gateway")
 
 Identify = Callable[[RawHeaders, str], Identity]
 Admit = Callable[[Route], Answer | None]
-LimitClient = Callable[[Route, Call], Answer | None]
+Judged = Callable[[Answer | None], None]
+LimitClient = Callable[[Route, Call, Judged], Answer | None]
 Observe = Callable[[int, int], None]
 
 
@@ -127,7 +131,8 @@ class HttpPort:
         upgrade_websocket: Takes over WebSocket handshakes; None answers them 404 as any request.
         open_stream: Takes over ``GET /api/v1/stream``; None leaves it to the application.
         admit: Asked before the caller is known; an answer means no.
-        limit: Asked when the caller is known; an answer means no. None: nobody is limited.
+        limit: Asked when the caller is known; an answer means no, ``LATER`` that its third
+            argument is called with the answer, or with None for yes. None: nobody is limited.
         observe: Told ``(route index, ns)`` after each hot answer.
     """
 
@@ -162,8 +167,8 @@ class HttpPort:
 
     # -- answering ------------------------------------------------------------------------
 
-    def run(self, call: Call, hot: HotRoute) -> Answer | None:
-        """Call a hot handler. Never raises; None means that the answer comes later."""
+    def run(self, call: HotCall, hot: HotRoute) -> Answer | None:
+        """Judge a hot request and call its handler. Never raises; None: the answer comes later."""
         try:
             if self.admit is not None:
                 refusal = self.admit(hot.route)
@@ -173,17 +178,32 @@ class HttpPort:
             if not hot.is_public:
                 call.identity = self.identify(call.headers, call.peer)
             if self.limit is not None:
-                refusal = self.limit(hot.route, call)
+                refusal = self.limit(hot.route, call, call.judged)
+                if refusal is LATER:
+                    call.is_held = True
+                    return None
                 if refusal is not None:
                     self.count_rejection("rate_limited")
                     return refusal
+        except HeartcastError as error:
+            return problem_for(error, call.identity)
+        except Exception:
+            return self._failed(hot)
+        return self.handle(call, hot)
+
+    def handle(self, call: HotCall, hot: HotRoute) -> Answer | None:
+        """Call a hot handler. Never raises; None means that the answer comes later."""
+        try:
             return hot.handler(call)
         except HeartcastError as error:
             return problem_for(error, call.identity)
         except Exception:
-            self.counters.failed += 1
-            log.exception("the handler of %s %s failed", hot.route.method, hot.route.path)
-            return internal_problem()
+            return self._failed(hot)
+
+    def _failed(self, hot: HotRoute) -> Answer:
+        self.counters.failed += 1
+        log.exception("the handler of %s %s failed", hot.route.method, hot.route.path)
+        return internal_problem()
 
     def render(self, head: Head, answer: Answer, *, closes: bool) -> bytes:
         """One answer as it goes over the wire."""

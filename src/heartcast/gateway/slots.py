@@ -28,7 +28,7 @@ _NO_PARAMS: dict[str, str] = {}
 class HotCall(Call):
     """A hot request on its way; its own slot when the answer comes later."""
 
-    __slots__ = ("_protocol", "answer", "head", "is_queued", "is_started", "started_ns")
+    __slots__ = ("_protocol", "answer", "head", "is_held", "is_queued", "is_started", "started_ns")
 
     def __init__(self, protocol: AnswerQueue, head: Head, body: bytes) -> None:
         # Not super().__init__: this runs per request, and its keywords cost as much as all of it.
@@ -42,6 +42,7 @@ class HotCall(Call):
         self.answer: Answer | None = None
         self.is_started = False
         self.is_queued = False
+        self.is_held = False
         self.started_ns = 0
         self._protocol = protocol
 
@@ -55,6 +56,21 @@ class HotCall(Call):
         self.answer = answer
         if self.is_queued:
             self._protocol.on_late_answer()
+
+    def judged(self, refusal: Answer | None) -> None:
+        """The limit's late word: go on to the handler, or answer with the refusal."""
+        hot, port = self.head.hot, self._protocol.port
+        assert hot is not None
+        self.is_held = False
+        # What the handler answers at once is given below, with all else that waited for this.
+        self.is_queued = False
+        if refusal is not None:
+            port.count_rejection("rate_limited")
+        answer = refusal if refusal is not None else port.handle(self, hot)
+        if self.answer is None:
+            self.answer = answer
+        self.is_queued = True
+        self._protocol.on_late_answer()
 
     def observe(self, observe: Observe) -> None:
         """Report how long the answer took since the handler was called."""

@@ -135,7 +135,12 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric("heartcast_offline_queue", "gauge", "Pushes kept in inboxes until they are acknowledged."),
     Metric("heartcast_acks_total", "counter", "Pushes acknowledged by their user."),
     Metric("heartcast_ack_redelivery_total", "counter", "Pushes sent again because no ACK came."),
-    Metric("heartcast_limiter_decisions_total", "counter", "What limiters said.", ("limiter", "decision")),
+    Metric(
+        "heartcast_limiter_decisions_total",
+        "counter",
+        "What limiters said: refused, or degraded when it was decided without Redis.",
+        ("limiter", "decision"),
+    ),
     # This collector itself.
     Metric("heartcast_metric_read_errors_total", "counter", "Readers that raised during a scrape."),
     Metric("heartcast_metric_children_folded", "gauge", "Children beyond 200 in this scrape, all metrics."),
@@ -167,6 +172,10 @@ class Metrics(Collector):
         self._folded = 0
         self.bind("heartcast_metric_read_errors_total", lambda: self.read_errors)
         self.bind("heartcast_metric_children_folded", lambda: self._folded)
+
+    def add(self, collector: Collector) -> None:
+        """Export what another collector has, under its own names."""
+        self._registry.register(collector)
 
     def bind(self, name: str, read: Callable[[], float | None]) -> None:
         """Export one value without labels.

@@ -51,6 +51,19 @@ class Registry:
         self._breakers[key] = found
         return found
 
+    def add(self, breaker: Breaker) -> None:
+        """Take in a breaker that somebody else made, under its own name.
+
+        Raises:
+            ValueError: there is one of that name.
+        """
+        key = breaker.name, ""
+        if key in self._breakers:
+            raise ValueError(f"name: there is a breaker {breaker.name!r} already")
+        if self._on_change is not None:
+            breaker.on_change(self._on_change)
+        self._breakers[key] = breaker
+
     def _make(self, dependency: str, now_ns: int) -> Breaker:
         # Metrics know the dependency only: partitions are too many for a label.
         breaker = Breaker(dependency, self._policies.get(dependency), random=self._random, now_ns=now_ns)
