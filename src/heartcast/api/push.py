@@ -10,6 +10,8 @@
     GET   /api/v1/users/{id}/preferences   and PUT, DELETE
     GET   /api/v1/users/{id}/inbox         and /export; DELETE …/pushes erases
     GET   /api/v1/templates                names, versions, making, activating, previewing
+    GET   /api/v1/topics                   and their subscribers
+    POST  /api/v1/broadcasts               to a topic or to all; pause, resume, cancel
     GET   /healthz                         every shard's queues; 503 when one stands still
 
 202 means: accepted, as safe as the journal makes it, and it will end in exactly one way
@@ -22,7 +24,16 @@ from collections.abc import Callable
 
 import msgspec
 
-from heartcast.api import push_dead_letters, push_one, push_post, push_preferences, push_templates, push_users
+from heartcast.api import (
+    push_broadcasts,
+    push_dead_letters,
+    push_one,
+    push_post,
+    push_preferences,
+    push_templates,
+    push_topics,
+    push_users,
+)
 from heartcast.api.push_once import Tickets
 from heartcast.api.push_post import MAX_BATCH, PushAccepted
 from heartcast.api.route import Answer, Call, Route
@@ -90,6 +101,8 @@ def routes(service: PushService, degraded: Callable[[], list[str]] = list) -> li
         *push_preferences.routes(service, tickets),
         *push_users.routes(service, tickets),
         *push_templates.routes(service, tickets),
+        *push_topics.routes(service, tickets),
+        *push_broadcasts.routes(service, tickets),
         *(
             Route(
                 method="GET",

@@ -101,7 +101,7 @@ class _PreferencesApi:
 
     def _write(self, call: Call, ticket: Ticket, user: str, wishes: Wishes | None, answer: Answer) -> None:
         note = preference_note(user, wishes.document if wishes else None)
-        change = Change(notes=[note, *ticket.notes(answer)])
+        change = Change(notes=[note, *self._service.topics.meet(user), *ticket.notes(answer)])
         # In memory at once, so that a second editor's If-Match sees it while the disk is busy.
         before = self._service.preferences.find(user)
         self._service.preferences.put(user, wishes)

@@ -50,6 +50,8 @@ class UserExport(msgspec.Struct, frozen=True):
     preferences: Preferences
     pushes: list[PushState]
     dead_letters: list[DeadLetter]
+    topics: list[str]
+    """Topics that the user subscribes to."""
 
 
 class UserErased(msgspec.Struct, frozen=True):
@@ -136,7 +138,7 @@ class _UsersApi:
             for push in found.pushes
         ]
         letters = [shown(letter) for letter in found.letters]
-        call.respond(Answer(200, _encode(UserExport(user, found.preferences, pushes, letters))))
+        call.respond(Answer(200, _encode(UserExport(user, found.preferences, pushes, letters, found.topics))))
 
     def erase(self, call: Call, ticket: Ticket) -> Answer | None:
         self._service.people.erase(_user(call), partial(self._erased, call, ticket))

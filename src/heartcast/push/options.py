@@ -106,6 +106,17 @@ class PushOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     max_dedupe_keys: int = 1_000_000
     """Dedupe keys whose window is not over; with one more a push gets 503. About 0.3 KB each."""
 
+    max_subscriptions: int = 2_000_000
+    """Subscriptions to topics, all together; beyond it new ones get 503. About 0.2 KB each."""
+
+    max_broadcasts: int = 1_000
+    """Broadcasts whose record is kept. One more, and the oldest that is over goes; when none
+    is, the new one gets 503."""
+
+    broadcast_share: float = 0.8
+    """How much of ``max_kept`` broadcasts may fill, 0 to 1: a large one to users who are away
+    leaves room for single pushes, and goes on when some have ended."""
+
     max_ended: int = 200_000
     """Ended pushes whose record is kept for ``GET /api/v1/pushes/{id}``."""
 
@@ -120,6 +131,8 @@ class PushOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             value = getattr(self, name)
             if name != "quiet_jitter_s" and isinstance(value, int | float) and value <= 0:
                 raise ValueError(f"{name}: must be > 0, got {value}")
+        if self.broadcast_share > 1:
+            raise ValueError(f"broadcast_share: must be at most 1, got {self.broadcast_share}")
         if self.quiet_jitter_s < 0:
             raise ValueError(f"quiet_jitter_s: must be >= 0, got {self.quiet_jitter_s}")
         if self.workers > self.shards:

@@ -22,6 +22,7 @@ from heartcast.push.ledger import Ledger
 from heartcast.push.model import Push, State
 from heartcast.push.preferences import PreferenceBook, Preferences, preference_note
 from heartcast.push.receipts import Receipts
+from heartcast.push.topics import Topics
 from heartcast.push.waiting import Waiting
 
 
@@ -32,6 +33,7 @@ class Person(NamedTuple):
     pushes: list[Push]
     """Waiting, in the inbox, and ended; oldest first."""
     letters: list[Letter]
+    topics: list[str]
 
 
 class Erased(NamedTuple):
@@ -59,6 +61,7 @@ class People:
         duplicates: Duplicates,
         preferences: PreferenceBook,
         receipts: Receipts,
+        topics: Topics,
     ) -> None:
         self._clock = clock
         self._ledger = ledger
@@ -69,6 +72,7 @@ class People:
         self._duplicates = duplicates
         self._preferences = preferences
         self._receipts = receipts
+        self._topics = topics
 
     def find(self, user: str, found: Callable[[Person | HeartcastError], None]) -> None:
         """Everything that is kept of this user."""
@@ -89,7 +93,8 @@ class People:
             push.state = State.DEFERRED
         pushes = sorted([*self._ledger.of_user(user), *far], key=lambda push: push.id)
         letters = self._dead.page("", len(self._dead), user)
-        found(Person(self._preferences.of(user).document, pushes, letters))
+        wishes = self._preferences.of(user).document
+        found(Person(wishes, pushes, letters, self._topics.of_user(user)))
 
     def erase(self, user: str, done: Callable[[Erased | HeartcastError], None]) -> None:
         """End and forget everything of this user; answered when it is on the disk."""
@@ -113,6 +118,7 @@ class People:
         living = [push for push in self._ledger.of_user(user) if not push.state.is_terminal]
         ended = self._end(living)
         notes = [preference_note(user, None), *self._duplicates.forget_user(user)]
+        notes += self._topics.forget_user(user)
         letters = self._dead.page("", len(self._dead), user)
         notes += [self._dead.take(letter.id) for letter in letters]
         self._preferences.put(user, None)

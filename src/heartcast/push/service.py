@@ -21,6 +21,7 @@ from heartcast.core.errors import StoreUnavailable
 from heartcast.core.hashing import shard_of
 from heartcast.core.ids import IdSource
 from heartcast.core.wheel import TimingWheel
+from heartcast.push.broadcasts import Broadcasts
 from heartcast.push.dead import KIND as DEAD
 from heartcast.push.dead import DeadLetters
 from heartcast.push.delivery import Delivery, Report
@@ -47,6 +48,7 @@ from heartcast.push.recall import Recall
 from heartcast.push.receipts import Receipts
 from heartcast.push.routes.realtime import Deliver, IsWatched, RealtimeRoute
 from heartcast.push.templates import Templates
+from heartcast.push.topics import KNOWN, SUBSCRIPTIONS, Topics
 from heartcast.push.waiting import Waiting
 from heartcast.push.workers import Finish, Loop, WorkerPool
 
@@ -134,14 +136,19 @@ class PushService:
             expire=self._expire, report=report, now_ms=now_ms,
         )  # fmt: skip
         self._caps = Caps(options.cap, options.category_caps, self._note)
+        self.topics = Topics(options.max_subscriptions)
         self._duplicates = Duplicates(options.max_dedupe_keys, self._note)
         self._collapses = Collapses(self._replace)
-        self.chain = Chain([*self._own_gates(), *gates], self.preferences.said)
         self.intake = Intake(
             options, clock=clock, ids=ids, templates=templates, journal=self.journal, ledger=self.ledger,
             pool=self.pool, waiting=self.waiting, duplicates=self._duplicates, collapses=self._collapses,
         )  # fmt: skip
         self.accept = self.intake.accept
+        self.broadcasts = Broadcasts(
+            options, clock=clock, ids=ids, loop=loop, topics=self.topics, intake=self.intake,
+            journal=self.journal, ledger=self.ledger, queued=lambda: self.queued,
+        )  # fmt: skip
+        self.chain = Chain([*self._own_gates(), *gates], self.preferences.said)
         self.recall = Recall(
             clock=clock, intake=self.intake, inbox=inbox, journal=self.journal,
             ledger=self.ledger, waiting=self.waiting,
@@ -149,7 +156,7 @@ class PushService:
         self.people = People(
             clock=clock, ledger=self.ledger, waiting=self.waiting, journal=self.journal, inbox=inbox,
             dead=self.dead, duplicates=self._duplicates, preferences=self.preferences,
-            receipts=self.receipts,
+            receipts=self.receipts, topics=self.topics,
         )  # fmt: skip
         self._clock = clock
         self._loop = loop
@@ -168,7 +175,7 @@ class PushService:
         cap = self._caps.gate()
         return [
             expired(round(self.options.ttl_s * 1000)),
-            cancelled(),
+            cancelled(self.broadcasts.is_cancelled),
             preference(wishes_of),
             self._duplicates.gate(),
             experiment(),
@@ -298,6 +305,8 @@ class PushService:
             self._duplicates.ended(push)
         if push.asked.collapse_key:
             self._collapses.ended(push)
+        if push.asked.broadcast:
+            self.broadcasts.ended(push)
 
     def _note(self, note: Note) -> None:
         self.journal.write(Change(notes=(note,)), None)
@@ -358,6 +367,7 @@ class PushService:
         for push in replay.pushes:
             self.intake.restore(push)
         self.pool.start()
+        self.broadcasts.start()
         self._sweeping = self._loop.call_later(SWEEP_S, self._sweep)
         self._ticking = self._loop.call_later(TICK_S, self._tick)
 
@@ -368,6 +378,8 @@ class PushService:
         self.dead.restore(self.journal.notes(DEAD, now_ms))
         self.once.restore(self.journal.notes(ONCE, now_ms))
         self.preferences.restore(self.journal.notes(PREFERENCES, now_ms))
+        self.topics.restore(self.journal.notes(SUBSCRIPTIONS, now_ms), self.journal.notes(KNOWN, now_ms))
+        self.broadcasts.restore(now_ms)
 
     def _restore_sent(self, push: Push) -> None:
         self.waiting.watch_ttl(push)
@@ -391,6 +403,7 @@ class PushService:
         self._sweeps += 1
         if self._sweeps % FORGET_EVERY == 0:
             self.once.forget(now_ms)
+            self.broadcasts.forget(now_ms)
             self.journal.forget(now_ms)
 
     def refuse(self) -> None:
@@ -405,6 +418,7 @@ class PushService:
         """
         self.refuse()
         self.pool.stop()
+        self.broadcasts.stop()
         for timer in (self._sweeping, self._ticking):
             if timer is not None:
                 timer.cancel()

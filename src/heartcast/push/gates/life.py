@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from heartcast.push.gates import Gate, Verdict
 from heartcast.push.model import Push, State
 
 _EXPIRED = Verdict(State.EXPIRED, "ttl")
 _CANCELLED = Verdict(State.CANCELLED, "")
+_CALLED_OFF = Verdict(State.CANCELLED, "broadcast")
 
 
 def expired(ttl_ms: int) -> Gate:
@@ -20,15 +23,21 @@ def expired(ttl_ms: int) -> Gate:
     return Gate("expired", ask)
 
 
-def cancelled() -> Gate:
+def cancelled(is_called_off: Callable[[str], bool]) -> Gate:
     """Holds back what was called back.
 
-    A cancelled push has ended and is not asked about; this gate is the second lock on a
-    door that must never open.
+    A cancelled push has ended and is not asked about; for single pushes this gate is the
+    second lock on a door that must never open. For those of a broadcast it is the first.
+
+    Args:
+        is_called_off: Whether the broadcast with this id was cancelled.
     """
 
     def ask(push: Push, now_ms: int) -> Verdict | None:
-        return _CANCELLED if push.state is State.CANCELLED else None
+        if push.state is State.CANCELLED:
+            return _CANCELLED
+        broadcast = push.asked.broadcast
+        return _CALLED_OFF if broadcast and is_called_off(broadcast) else None
 
     return Gate("cancelled", ask, needs_extras=True)
 
