@@ -17,7 +17,7 @@ from typing import Any
 from heartcast.testing.server import RunningServer
 
 KILLS = int(os.environ.get("SOAK_KILLS", "2"))
-USERS = 1_500
+USERS = 1_000
 
 
 class Client:
