@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from heartcast.core.ids import IdSource
 from heartcast.realtime.log import Position, Publication
+from heartcast.realtime.log.redis import Names
 from heartcast.realtime.options import RealtimeOptions
 from heartcast.realtime.realtime import Realtime
 from heartcast.realtime.recovery import Joined
 from heartcast.realtime.room import Room
 from heartcast.realtime.session import Session
 from heartcast.testing import ManualClock
+from heartcast.testing.redis_server import RedisServer
 from heartcast.wire.envelopes import Disconnect, Refusal
 from heartcast.wire.frames import frame
 
@@ -164,3 +168,20 @@ async def stage(make_stage: Callable[..., Stage]) -> Stage:
 @pytest.fixture
 def publication() -> type[Publication]:
     return Publication
+
+
+_BINARIES = ["valkey", *(["redis"] if shutil.which("redis-server") else [])]
+
+
+@pytest.fixture(scope="session", params=_BINARIES)
+def redis(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    """Valkey from the test requirements, and Debian's Redis where it is installed."""
+    binary = shutil.which("redis-server") if request.param == "redis" else None
+    with RedisServer(binary) as running:
+        yield running
+
+
+@pytest.fixture
+def names() -> Names:
+    """Keys that no other test has."""
+    return Names(uuid.uuid4().hex)

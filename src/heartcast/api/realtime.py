@@ -7,7 +7,6 @@ methods are those that make sense in one process; ``batch`` runs several of them
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
@@ -20,8 +19,8 @@ from heartcast import __version__
 from heartcast.api.problems import status_problem
 from heartcast.api.route import Answer, Call, Parameter, Route
 from heartcast.core.errors import HeartcastError, StoreUnavailable
-from heartcast.realtime import presence
-from heartcast.realtime.log import Complete, Gap, Position, Publication
+from heartcast.realtime.log import Complete, Gap, Position
+from heartcast.realtime.presence import Counts, Member
 from heartcast.realtime.realtime import Realtime
 from heartcast.realtime.recovery import Joined
 from heartcast.realtime.session import Session
@@ -30,8 +29,6 @@ from heartcast.wire.envelopes import Disconnect, Refusal
 
 MAX_BATCH = 1_000
 MAX_HISTORY_PAGE = 1_000
-IDEMPOTENCY_TTL_MS = 300_000
-IDEMPOTENCY_KEYS = 65_536
 
 Done = Callable[[bytes | Refusal], None]
 """Takes the result as JSON, or the error; called exactly once."""
@@ -109,7 +106,6 @@ class ServerApi:
         self._realtime = realtime
         self._hub = realtime.hub
         self._started_s = realtime.clock.monotonic_s()
-        self._answered: OrderedDict[str, tuple[int, bytes]] = OrderedDict()
         self.methods: dict[str, tuple[type[Any], Callable[[Any, Done], None], str]] = {
             "publish": (PublishBody, self.publish, "Publish to a channel."),
             "broadcast": (BroadcastBody, self.broadcast, "Publish the same data to several channels."),
@@ -149,47 +145,19 @@ class ServerApi:
     # -- publishing ---------------------------------------------------------------
 
     def publish(self, body: PublishBody, done: Done) -> None:
-        key = f"{body.channel} {body.idempotency_key}" if body.idempotency_key else None
-        if key is not None:
-            known = self._known(key)
-            if known is not None:
-                done(known)
-                return
         if self._hub.options_of(body.channel).delivery == "assured":
             # Not 100: that one is temporary, and clients would try it again for ever.
             done(_PUSHES_ONLY)
             return
-        if body.skip_history:
-            self._publish_past_history(body, done)
-            return
 
         def published(answer: Position | StoreUnavailable) -> None:
-            if isinstance(answer, StoreUnavailable):
-                done(envelopes.INTERNAL)
-                return
-            result = _position(answer)
-            if key is not None:
-                self._remember(key, result)
-            done(result)
+            done(envelopes.INTERNAL if isinstance(answer, StoreUnavailable) else _position(answer))
 
-        self._hub.publish(body.channel, bytes(body.data), tags=body.tags, done=published)
-
-    def _publish_past_history(self, body: PublishBody, done: Done) -> None:
-        self._hub.log_of(body.channel)
-        self._hub.publish_past_log(body.channel, Publication(bytes(body.data), 0, body.tags))
-        done(b"{}")
-
-    def _known(self, key: str) -> bytes | None:
-        entry = self._answered.get(key)
-        if entry is None or entry[0] <= self._realtime.clock.wall_ms():
-            return None
-        return entry[1]
-
-    def _remember(self, key: str, result: bytes) -> None:
-        self._answered.pop(key, None)
-        self._answered[key] = (self._realtime.clock.wall_ms() + IDEMPOTENCY_TTL_MS, result)
-        if len(self._answered) > IDEMPOTENCY_KEYS:
-            self._answered.popitem(last=False)
+        data, key = bytes(body.data), body.idempotency_key or None
+        if body.skip_history:
+            self._hub.publish_past_log(body.channel, data, body.tags, published, key=key)
+        else:
+            self._hub.publish(body.channel, data, tags=body.tags, done=published, key=key)
 
     def broadcast(self, body: BroadcastBody, done: Done) -> None:
         if not 1 <= len(body.channels) <= MAX_BATCH:
@@ -301,24 +269,33 @@ class ServerApi:
         remove(body.channel)
         done(b"{}")
 
-    def _members(self, channel: str) -> list[Session]:
+    def _has_presence(self, channel: str) -> bool:
         self._hub.log_of(channel)
-        room = self._hub.room_of(channel)
-        return list(room.members()) if room is not None else []
+        return self._hub.options_of(channel).presence
 
     def presence(self, body: ChannelBody, done: Done) -> None:
-        members = self._members(body.channel)
-        if not self._hub.options_of(body.channel).presence:
+        def answered(members: list[Member] | StoreUnavailable) -> None:
+            if isinstance(members, StoreUnavailable):
+                done(envelopes.INTERNAL)
+            else:
+                done(codec.encode(codec.presence_of(members)))
+
+        if self._has_presence(body.channel):
+            self._hub.presence.page(body.channel, answered)
+        else:
             done(envelopes.NOT_AVAILABLE)
-            return
-        done(codec.encode(codec.PresenceResult(presence.present(members))))
 
     def presence_stats(self, body: ChannelBody, done: Done) -> None:
-        members = self._members(body.channel)
-        if not self._hub.options_of(body.channel).presence:
+        def answered(counts: Counts | StoreUnavailable) -> None:
+            if isinstance(counts, StoreUnavailable):
+                done(envelopes.INTERNAL)
+            else:
+                done(codec.encode(codec.PresenceStatsResult(*counts)))
+
+        if self._has_presence(body.channel):
+            self._hub.presence.count(body.channel, answered)
+        else:
             done(envelopes.NOT_AVAILABLE)
-            return
-        done(codec.encode(codec.PresenceStatsResult(*presence.count(members))))
 
     def channels(self, body: ChannelsBody, done: Done) -> None:
         found = {

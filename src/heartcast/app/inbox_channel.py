@@ -42,8 +42,17 @@ class InboxChannels:
     def __init__(self, service: PushService) -> None:
         self._service = service
 
+    announces = False
+
     def append(
-        self, channel: str, data: bytes, tags: dict[str, str] | None, client: bytes | None, done: Appended
+        self,
+        channel: str,
+        data: bytes,
+        tags: dict[str, str] | None,
+        client: bytes | None,
+        done: Appended,
+        *,
+        key: str | None = None,
     ) -> None:
         """Refuses: only a push, with its id and its account, gets into an inbox."""
         done(StoreUnavailable(f"{channel} takes pushes only: use POST /push", code="inbox_takes_pushes"))

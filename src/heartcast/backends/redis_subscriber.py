@@ -31,6 +31,8 @@ class RedisSubscriber:
         url: ``redis://``, ``rediss://`` or ``unix://``; never logged.
         on_message: Takes channel and message; what it raises is counted in ``failed``.
         on_subscribed: Called whenever all subscriptions hold, after each connect.
+        on_confirmed: Called whenever one channel's subscription holds.
+        on_lost: Called whenever the connection is lost, and after each vain attempt to make one.
         timeout_s: Longest wait for a connection, and for a sign of life after that long a silence.
         is_sharded: Use SSUBSCRIBE, which reaches only the shard of a cluster that has the channel.
 
@@ -44,6 +46,8 @@ class RedisSubscriber:
         *,
         on_message: Callable[[str, bytes], None],
         on_subscribed: Callable[[], None] = lambda: None,
+        on_confirmed: Callable[[str], None] = lambda channel: None,
+        on_lost: Callable[[], None] = lambda: None,
         timeout_s: float = 2.0,
         is_sharded: bool = False,
     ) -> None:
@@ -54,6 +58,8 @@ class RedisSubscriber:
             raise SettingsError("must be like redis://user:password@host:6379/0") from None
         self._on_message = on_message
         self._on_subscribed = on_subscribed
+        self._on_confirmed = on_confirmed
+        self._on_lost = on_lost
         self._timeout_s = timeout_s
         self._sub, self._unsub = (
             ("SSUBSCRIBE", "SUNSUBSCRIBE") if is_sharded else ("SUBSCRIBE", "UNSUBSCRIBE")
@@ -99,6 +105,7 @@ class RedisSubscriber:
             with contextlib.suppress(Exception):
                 await self._connect_and_read()
             self._hang_up()
+            self._on_lost()
             await asyncio.sleep(_REST_S)
 
     async def _connect_and_read(self) -> None:
@@ -156,7 +163,10 @@ class RedisSubscriber:
                 # One bad message must not take the others along.
                 self.failed += 1
         elif kind in (b"subscribe", b"ssubscribe"):
-            self._unconfirmed.discard(reply[1].decode())
+            channel = reply[1].decode()
+            self._unconfirmed.discard(channel)
+            if channel in self._channels:
+                self._on_confirmed(channel)
             if not self._unconfirmed:
                 self._subscribed()
 

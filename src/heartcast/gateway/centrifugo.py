@@ -18,9 +18,9 @@ import msgspec
 from heartcast import __version__
 from heartcast.core.errors import HeartcastError, StoreUnavailable, Unauthenticated
 from heartcast.core.names import user_text
-from heartcast.realtime import presence
 from heartcast.realtime.log import Complete, Gap, Position
 from heartcast.realtime.namespaces import is_channel_name, may_publish, may_subscribe
+from heartcast.realtime.presence import Counts, Member
 from heartcast.realtime.realtime import Claims, Realtime
 from heartcast.realtime.recovery import Joined
 from heartcast.wire import codec, envelopes
@@ -366,21 +366,35 @@ class Centrifugo:
         views = [codec.publication_view(*_fields(p)) for p in answer.publications]
         return codec.reply(command_id, "history", codec.HistoryResult(views, *answer.top))
 
-    def _presence(self, session: WebSocket, command_id: int, request: codec.ChannelRequest) -> bytes:
+    def _presence(self, session: WebSocket, command_id: int, request: codec.ChannelRequest) -> bytes | None:
         refusal = self._why_no_presence(session, request.channel)
         if refusal is not None:
             return self._refuse(command_id, refusal)
-        room = self._hub.room_of(request.channel)
-        result = codec.PresenceResult(presence.present(room.members() if room is not None else ()))
-        return codec.reply(command_id, "presence", result)
 
-    def _presence_stats(self, session: WebSocket, command_id: int, request: codec.ChannelRequest) -> bytes:
+        def answered(members: list[Member] | StoreUnavailable) -> None:
+            if isinstance(members, StoreUnavailable):
+                session.answer(self._refuse(command_id, envelopes.INTERNAL))
+            else:
+                session.answer(codec.reply(command_id, "presence", codec.presence_of(members)))
+
+        self._hub.presence.page(request.channel, answered)
+        return None
+
+    def _presence_stats(
+        self, session: WebSocket, command_id: int, request: codec.ChannelRequest
+    ) -> bytes | None:
         refusal = self._why_no_presence(session, request.channel)
         if refusal is not None:
             return self._refuse(command_id, refusal)
-        room = self._hub.room_of(request.channel)
-        counts = presence.count(room.members() if room is not None else ())
-        return codec.reply(command_id, "presence_stats", codec.PresenceStatsResult(*counts))
+
+        def answered(counts: Counts | StoreUnavailable) -> None:
+            if isinstance(counts, StoreUnavailable):
+                session.answer(self._refuse(command_id, envelopes.INTERNAL))
+            else:
+                session.answer(codec.reply(command_id, "presence_stats", codec.PresenceStatsResult(*counts)))
+
+        self._hub.presence.count(request.channel, answered)
+        return None
 
     def _why_no_presence(self, session: WebSocket, channel: str) -> Refusal | None:
         if not self._hub.has_namespace(channel):

@@ -20,19 +20,23 @@ import msgspec
 from heartcast.core.clock import Clock
 from heartcast.core.errors import InvalidInput, NotFound, StoreUnavailable
 from heartcast.core.wheel import TimingWheel
-from heartcast.realtime.broker import Broker
+from heartcast.realtime.broker import Broker, Sent
+from heartcast.realtime.broker.memory import MemoryBroker
 from heartcast.realtime.joining import JoinDone, Joining
 from heartcast.realtime.log import Appended, ChannelLog, Position, Publication
 from heartcast.realtime.namespaces import Mode, is_channel_name, namespace_of
 from heartcast.realtime.options import NamespaceOptions, RealtimeOptions
 from heartcast.realtime.outbound import Ticker
-from heartcast.realtime.recovery import Joined
+from heartcast.realtime.presence import Member, Presence
+from heartcast.realtime.presence.memory import MemoryPresence
 from heartcast.realtime.room import Namespace, Room, Source, frames_of
 from heartcast.realtime.session import Session
-from heartcast.wire.codec import ClientInfo, compact, join_line
+from heartcast.wire.codec import ClientInfo, compact, join_line, unsubscribe_line
 from heartcast.wire.envelopes import (
+    INSUFFICIENT_STATE,
     NO_PONG,
     STALE,
+    UNSUBSCRIBED_FOR_STATE,
     Disconnect,
     Refusal,
 )
@@ -56,6 +60,8 @@ class Hub:
 
     Args:
         log: Keeps the history of every namespace that has one and is not ``assured``.
+        broker: Carries publications to the other processes, and back to this one.
+        local_log: Keeps the latest of seeded channels, which every process fills by itself.
         node: A few characters that no other process of the installation has.
     """
 
@@ -67,6 +73,7 @@ class Hub:
         *,
         log: ChannelLog,
         broker: Broker,
+        local_log: ChannelLog,
         wheel: TimingWheel,
         node: str,
         mode: Mode,
@@ -76,10 +83,13 @@ class Hub:
         self.mode = mode
         self.node = node
         self.wheel = wheel
-        self._broker = broker
-        broker.follow(self._arrived)
+        broker.follow(self)
+        self._local_log, self._local_broker = local_log, MemoryBroker(clock)
+        self._local_broker.follow(self)
+        self.presence: Presence = MemoryPresence(self.members)
+        """Who is in channels of namespaces with presence; the others' are not kept."""
         self._namespaces = {
-            name: Namespace(name, namespace, log if namespace.history_size else None)
+            name: Namespace(name, namespace, log if namespace.history_size else None, broker)
             for name, namespace in options.all_namespaces().items()
         }
         self._rooms: dict[str, Room] = {}
@@ -137,6 +147,7 @@ class Hub:
         tags: dict[str, str] | None = None,
         client: bytes | None = None,
         done: Appended | None = None,
+        key: str | None = None,
     ) -> None:
         """Publish to everyone who is subscribed, and to the history if there is one.
 
@@ -144,7 +155,10 @@ class Hub:
             data: A JSON document.
             client: The publishing client's info as JSON; None: a server publishes.
             done: Called once with the position (offset 0: no history), or with the
-                error that kept the log from taking it; then nobody gets it.
+                error that kept the log or the broker from taking it; whether anybody
+                gets it is open then.
+            key: Recognised for five minutes: a publication that is handed in again
+                after such an error is not published twice.
 
         Raises:
             NotFound: the namespace does not exist (code ``unknown_channel``).
@@ -154,33 +168,44 @@ class Hub:
         namespace = room.namespace if room is not None else self._namespace(channel)
         data = self._checked(data)
         self.publications += 1
-        log = namespace.log
+        log, broker = namespace.log, namespace.broker
+        done = done or _nobody
         if log is None:
-            self._broker.publish(channel, Publication(data, 0, tags, client))
-            if done is not None:
-                done(Position(0, ""))
+            broker.publish(channel, Publication(data, 0, tags, client), _unlogged(done), key=key)
             return
         if namespace.source is not None and not self._is_news(room, data):
-            if done is not None:
-                done(Position(0, ""))
+            done(Position(0, ""))
+            return
+        if log.announces:
+            log.append(channel, data, tags, client, done, key=key)
             return
 
         def appended(answer: Position | StoreUnavailable) -> None:
             if isinstance(answer, Position):
-                self._broker.publish(channel, Publication(data, answer.offset, tags, client))
-            if done is not None:
-                done(answer)
+                # The key is the offset's too: what was appended before is not sent again.
+                broker.publish(channel, Publication(data, answer.offset, tags, client), _sent, key=key)
+            done(answer)
 
-        log.append(channel, data, tags, client, appended)
+        log.append(channel, data, tags, client, appended, key=key)
 
-    def publish_past_log(self, channel: str, publication: Publication) -> None:
+    def publish_past_log(
+        self,
+        channel: str,
+        data: bytes,
+        tags: dict[str, str] | None,
+        done: Appended,
+        *,
+        key: str | None = None,
+    ) -> None:
         """Publish to everyone who is subscribed, in every process, and keep nothing.
 
         Raises:
+            NotFound: as ``publish``.
             InvalidInput: the data is too long or not JSON in UTF-8.
         """
+        broker, data = self._namespace(channel).broker, self._checked(data)
         self.publications += 1
-        self._broker.publish(channel, publication._replace(data=self._checked(publication.data)))
+        broker.publish(channel, Publication(data, 0, tags), _unlogged(done), key=key)
 
     def deliver(self, channel: str, publication: Publication) -> int:
         """Send to whoever is subscribed now, without a word to the log.
@@ -202,9 +227,11 @@ class Hub:
         """Let ``source`` supply the latest value of a cache channel that has none.
 
         Such a channel is only kept while somebody is subscribed, and a publication
-        whose ``version`` is not above the latest one is ignored.
+        whose ``version`` is not above the latest one is ignored. Every process has a
+        source of its own, so nothing of these channels travels between them.
         """
-        self._namespaces[namespace].source = source
+        seeded = self._namespaces[namespace]
+        seeded.source, seeded.log, seeded.broker = source, self._local_log, self._local_broker
 
     def use_log(self, namespace: str, log: ChannelLog) -> None:
         """Bind the log of an ``assured`` namespace."""
@@ -277,10 +304,33 @@ class Hub:
 
     # -- fan-out ---------------------------------------------------------------
 
-    def _arrived(self, channel: str, publication: Publication) -> None:
+    def arrived(self, channel: str, publication: Publication) -> None:
+        """Called by the broker (``broker.Receiver``)."""
         room = self._rooms.get(channel)
         if room is not None:
             self._enqueue(room, publication)
+
+    def announced(self, channel: str, line: bytes) -> None:
+        """Called by the broker: somebody came or went."""
+        room = self._rooms.get(channel)
+        if room is not None:
+            for member in tuple(room.tellings or ()):
+                member.push_line(line)
+
+    def lost(self, channel: str) -> None:
+        """Called by the broker: members must come again, and are told that they cannot recover."""
+        room = self._rooms.get(channel)
+        if room is None:
+            return
+        self._flush_before_change(room)
+        code, reason = UNSUBSCRIBED_FOR_STATE
+        line = unsubscribe_line(channel, code, reason)
+        for session in tuple(room.members()):
+            if session.speaks_frames:
+                self.leave(session, room)
+                session.push_line(line)
+            else:
+                session.close(INSUFFICIENT_STATE)
 
     def _enqueue(self, room: Room, publication: Publication) -> None:
         pending = room.pending
@@ -389,18 +439,13 @@ class Hub:
         room = self._rooms.get(channel)
         if room is None:
             room = self._rooms[channel] = Room(channel, self._namespace(channel))
-            self._broker.watch(channel)
         session.enter(room)
         self.subscriptions += 1
         for other in session.rooms():
             if other is not room:
                 self._place_again(other, session)
-        if room.namespace.log is None:
-            self.admit(room, session, tells)
-            done(Joined())
-            self.tell(room, session, is_leave=False)
-        else:
-            Joining(self, room, room.namespace.log, session, position, done, tells).ask()
+        joining = Joining(self, room, room.namespace.log, session, position, done, tells)
+        room.namespace.broker.watch(channel, joining.watched)
 
     def leave(self, session: Session, room: Room) -> None:
         """End a membership, or a join that is still on its way."""
@@ -415,10 +460,12 @@ class Hub:
         self.subscriptions -= 1
         for other in session.rooms():
             self._place_again(other, session)
+        if was_member:
+            if room.options.presence:
+                self.presence.leave(room.channel, _member(session))
+            self.tell(room, session, is_leave=True)
         if not len(room):
             self._close_room(room)
-        elif was_member:
-            self.tell(room, session, is_leave=True)
 
     def leave_all(self, session: Session) -> None:
         for room in tuple(session.rooms()):
@@ -431,6 +478,8 @@ class Hub:
             room.joining.pop(session, None)
             room.joining = room.joining or None
         room.place(session)
+        if room.options.presence:
+            self.presence.enter(room.channel, _member(session))
         if tells and room.options.join_leave:
             room.tellings = room.tellings or set()
             room.tellings.add(session)
@@ -442,7 +491,7 @@ class Hub:
     def _close_room(self, room: Room) -> None:
         del self._rooms[room.channel]
         room.pending = []
-        self._broker.unwatch(room.channel)
+        room.namespace.broker.unwatch(room.channel)
         if room.namespace.source is not None:
             forget = getattr(room.namespace.log, "remove", None)
             if forget is not None:
@@ -453,11 +502,16 @@ class Hub:
             arrived.append(publication)
 
     def tell(self, room: Room, session: Session, *, is_leave: bool) -> None:
-        if room.tellings:
+        """Tell those who asked for it, in every process, who came or went."""
+        if room.options.join_leave:
             info = ClientInfo(session.user or "", session.client_id)
-            line = join_line(room.channel, info, is_leave=is_leave)
-            for member in tuple(room.tellings):
-                member.push_line(line)
+            room.namespace.broker.announce(room.channel, join_line(room.channel, info, is_leave=is_leave))
+
+    def members(self, channel: str) -> Iterator[Member]:
+        """Everyone who is in a channel in this process."""
+        room = self._rooms.get(channel)
+        if room is not None:
+            yield from map(_member, room.members())
 
     def fill_from_source(self, room: Room, log: ChannelLog, source: Source, then: Callable[[], None]) -> None:
         """Ask for a cache channel's first value, once for all who wait for it."""
@@ -584,6 +638,23 @@ class Hub:
         self.flush()
         for session in self.sessions():
             session.close(disconnect)
+
+
+def _member(session: Session) -> Member:
+    return Member(session.client_id, session.user or "")
+
+
+def _unlogged(done: Appended) -> Sent:
+    """A broker's answer as that of a log which keeps nothing."""
+    return lambda failure: done(failure if failure is not None else Position(0, ""))
+
+
+def _nobody(answer: Position | StoreUnavailable) -> None:
+    """For publishers that do not want to know."""
+
+
+def _sent(failure: StoreUnavailable | None) -> None:
+    """The log has it: whoever did not get it will."""
 
 
 _PLAIN = NamespaceOptions()

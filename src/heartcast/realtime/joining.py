@@ -1,7 +1,9 @@
-"""One subscription on its way: the log was asked, the answer is still to come.
+"""One subscription on its way: the broker and the log were asked, the answer is still to come.
 
-Until it comes the session is no member; what is published meanwhile is kept in order
-and merged with the answer (``recovery``), so that nothing is missed or sent twice.
+The log is asked when the broker brings what is published from then on, so that nothing
+falls between the two. Until the answer comes the session is no member; what is
+published meanwhile is kept in order and merged with the answer (``recovery``), so that
+nothing is missed or sent twice.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ JoinDone = Callable[[Joined | Refusal], None]
 
 
 class Joining:
-    """One subscription on its way: asked the log, waits for the answer."""
+    """One subscription on its way. ``watched`` sets it going."""
 
     __slots__ = (
         "_arrived",
@@ -41,7 +43,7 @@ class Joining:
         self,
         hub: Hub,
         room: Room,
-        log: ChannelLog,
+        log: ChannelLog | None,
         session: Session,
         position: Position | None,
         done: JoinDone,
@@ -60,11 +62,20 @@ class Joining:
             room.joining = {}
         room.joining[session] = self._arrived
 
-    def ask(self) -> None:
+    def watched(self, failure: StoreUnavailable | None) -> None:
+        """The broker's answer."""
+        if failure is not None and not self._is_left():
+            self._answered(failure)
+        elif not self._is_left():
+            self._ask()
+
+    def _ask(self) -> None:
         channel, options = self._room.channel, self._room.options
         if self._is_left():
             return
-        if options.recovery == "cache":
+        if self._log is None:
+            self._finish(Joined(later=self._arrived))
+        elif options.recovery == "cache":
             self._log.history(channel, None, 1, True, self._answered)
         else:
             self._log.since(channel, self._position, self._hub.options.recovery_limit, self._answered)
@@ -89,11 +100,11 @@ class Joining:
             self._finish(join_stream(answer, self._arrived, was_recovering=asked, is_dense=not is_assured))
 
     def _answered_cache(self, answer: Complete | Gap) -> None:
-        source = self._room.namespace.source
+        source, log = self._room.namespace.source, self._log
         is_empty = isinstance(answer, Complete) and not answer.publications and not self._arrived
-        if source is not None and is_empty and not self._was_seeded:
+        if source is not None and log is not None and is_empty and not self._was_seeded:
             self._was_seeded = True
-            self._hub.fill_from_source(self._room, self._log, source, self.ask)
+            self._hub.fill_from_source(self._room, log, source, self._ask)
         else:
             self._finish(join_cache(answer, self._arrived))
 
@@ -139,6 +150,7 @@ class Joining:
             else:
                 self._catch_up(page[-1].offset if page else after.offset)
 
+        assert self._log is not None
         self._log.history(self._room.channel, after, self._hub.options.recovery_limit, False, paged)
 
     def _catch_up(self, last: int) -> None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Literal
 
 from heartcast.core.names import channel_part
-from heartcast.realtime.options import Access, NamespaceOptions
+from heartcast.realtime.log import Limits
+from heartcast.realtime.options import Access, NamespaceOptions, RealtimeOptions
 
 MAX_CHANNEL_BYTES = 1024
 Mode = Literal["dev", "prod"]
@@ -28,6 +29,15 @@ def namespace_of(channel: str) -> str:
     """The part before the first colon, "" when there is none."""
     head, colon, _ = channel.partition(":")
     return head if colon else ""
+
+
+def history_limits(options: RealtimeOptions) -> Limits:
+    """Gives the history size and TTL of a channel; nothing is kept of unknown namespaces."""
+    limits = {
+        name: (namespace.history_size, namespace.history_ttl_s)
+        for name, namespace in options.all_namespaces().items()
+    }
+    return lambda channel: limits.get(namespace_of(channel), (0, 1.0))
 
 
 def inbox_channel(user: str) -> str:

@@ -136,8 +136,18 @@ class RealtimeOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     write_deadline_s: float = 10.0
     """A subscriber that reads nothing for so long while data waits is closed (3008)."""
 
+    compare_s: float = 5.0
+    """Many nodes: every watched channel's position is compared with the log once in so many seconds,
+    which finds the last message of a quiet channel when pub/sub lost it."""
+
+    redis_timeout_s: float = 2.0
+    """Many nodes: the longest wait for Redis. Longer than the hiccups of a healthy server, shorter
+    than the patience of a client that waits for its subscription."""
+
     def __post_init__(self) -> None:
         for name in (
+            "compare_s",
+            "redis_timeout_s",
             "ping_interval_s",
             "pong_timeout_s",
             "connect_timeout_s",

@@ -1,4 +1,4 @@
-"""Realtime as one thing to wire: a hub, its memory adapters, and their one timer.
+"""Realtime as one thing to wire: a hub, its adapters, and their one timer.
 
 ::
 
@@ -22,8 +22,9 @@ from heartcast.core.wheel import TimingWheel
 from heartcast.realtime.broker import Broker
 from heartcast.realtime.broker.memory import MemoryBroker
 from heartcast.realtime.hub import Hub
+from heartcast.realtime.log import ChannelLog
 from heartcast.realtime.log.memory import MemoryLog
-from heartcast.realtime.namespaces import Mode
+from heartcast.realtime.namespaces import Mode, history_limits
 from heartcast.realtime.options import RealtimeOptions
 from heartcast.wire.envelopes import SHUTDOWN
 
@@ -51,6 +52,21 @@ def no_tokens(token: str) -> Claims:
     raise Unauthenticated("this server has no keys to check tokens with", code="token_invalid")
 
 
+class Shared(Protocol):
+    """Adapters for several processes, started and stopped with the hub (``realtime.shared``)."""
+
+    @property
+    def log(self) -> ChannelLog: ...
+    @property
+    def broker(self) -> Broker: ...
+    def follow(self, hub: Hub) -> None:
+        """The hub is made: count its members."""
+        ...
+
+    def start(self) -> None: ...
+    async def close(self) -> None: ...
+
+
 class Realtime:
     """Channels, sessions and their timer.
 
@@ -58,7 +74,7 @@ class Realtime:
         verify: Checks connection and subscription tokens.
         mode: ``dev`` lets everybody subscribe to everything but the inboxes of others;
             the caller makes sure that it only listens on loopback then.
-        broker: Carries publications between processes; None: there is only this one.
+        shared: What several processes have together; None: there is only this one.
     """
 
     def __init__(
@@ -70,7 +86,7 @@ class Realtime:
         *,
         verify: Verify = no_tokens,
         mode: Mode = "prod",
-        broker: Broker | None = None,
+        shared: Shared | None = None,
     ) -> None:
         self.options = options
         self.clock = clock
@@ -78,26 +94,29 @@ class Realtime:
         self.verify = verify
         self.mode = mode
         self.wheel = TimingWheel(_TICK_S, 512, clock.monotonic_s())
-        self.log = MemoryLog(clock, self._limits, max_channels=options.max_logged_channels)
+        self.log = MemoryLog(clock, history_limits(options), max_channels=options.max_logged_channels)
+        """What is kept in this process alone."""
+        self._shared = shared
         self.hub = Hub(
             options,
             clock,
             loop,
-            log=self.log,
-            broker=broker if broker is not None else MemoryBroker(),
+            log=shared.log if shared is not None else self.log,
+            broker=shared.broker if shared is not None else MemoryBroker(clock),
+            local_log=self.log,
             wheel=self.wheel,
             node=ids.next().lower(),
             mode=mode,
         )
+        if shared is not None:
+            shared.follow(self.hub)
         self._timer: asyncio.TimerHandle | None = None
         self.is_stopping = False
 
-    def _limits(self, channel: str) -> tuple[int, float]:
-        options = self.hub.options_of(channel)
-        return options.history_size, options.history_ttl_s
-
     def start(self) -> None:
-        """Start the timer behind pings and deadlines."""
+        """Start the timer behind pings and deadlines, and what keeps shared things true."""
+        if self._shared is not None:
+            self._shared.start()
         self._turn()
 
     def _turn(self) -> None:
@@ -120,3 +139,5 @@ class Realtime:
             session.transport.abort()
         if self._timer is not None:
             self._timer.cancel()
+        if self._shared is not None:
+            await self._shared.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from heartcast.realtime.broker import Broker
 from heartcast.realtime.log import ChannelLog, Publication
 from heartcast.realtime.options import NamespaceOptions
 from heartcast.realtime.session import Session
@@ -21,12 +22,13 @@ bound their messages hang up."""
 class Namespace:
     """A namespace and what is bound to it."""
 
-    __slots__ = ("log", "name", "options", "source")
+    __slots__ = ("broker", "log", "name", "options", "source")
 
-    def __init__(self, name: str, options: NamespaceOptions, log: ChannelLog | None) -> None:
+    def __init__(self, name: str, options: NamespaceOptions, log: ChannelLog | None, broker: Broker) -> None:
         self.name = name
         self.options = options
         self.log = log
+        self.broker = broker
         self.source: Source | None = None
 
 

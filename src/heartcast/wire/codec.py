@@ -10,6 +10,8 @@ did not ask for is never sent.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
@@ -228,6 +230,11 @@ def unsubscribe_line(channel: str, code: int, reason: str) -> bytes:
         code,
         _encode(reason),
     )
+
+
+def presence_of(members: Iterable[tuple[str, str]]) -> PresenceResult:
+    """Members of a channel as (client, user), as a part of a reply."""
+    return PresenceResult({client: ClientInfo(user, client) for client, user in members})
 
 
 def publication_view(

@@ -49,6 +49,8 @@ class Gap(NamedTuple):
 
 Since = Callable[[Complete | Gap | StoreUnavailable], None]
 Appended = Callable[[Position | StoreUnavailable], None]
+Limits = Callable[[str], tuple[int, float]]
+"""Gives a channel's history size and history TTL in seconds."""
 
 
 class ChannelLog(Protocol):
@@ -63,12 +65,30 @@ class ChannelLog(Protocol):
     4. **Bounded.** No channel keeps more than its namespace's history size, nor
        anything older than its history TTL.
     5. **Once answered.** Every callback is called exactly once, at once or on the loop.
+    6. **Once appended.** A key that was given before, in the last five minutes, appends
+       nothing and answers with the first position.
     """
 
+    announces: bool
+    """Whether appending publishes too, as one step; otherwise whoever appends hands the
+    publication to the broker."""
+
     def append(
-        self, channel: str, data: bytes, tags: dict[str, str] | None, client: bytes | None, done: Appended
+        self,
+        channel: str,
+        data: bytes,
+        tags: dict[str, str] | None,
+        client: bytes | None,
+        done: Appended,
+        *,
+        key: str | None = None,
     ) -> None:
-        """Add a publication at the end."""
+        """Add a publication at the end.
+
+        Args:
+            key: Names this publication, so that it can be tried again after a failure that
+                left its fate open; None: every call is another one.
+        """
         ...
 
     def since(self, channel: str, position: Position | None, limit: int, done: Since) -> None:

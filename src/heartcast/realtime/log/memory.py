@@ -9,14 +9,11 @@ own, so a client that stood in a forgotten ring is told so.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable
 from random import Random, SystemRandom
 
 from heartcast.core.clock import Clock
-from heartcast.realtime.log import Appended, Complete, Gap, Position, Publication, Since
-
-Limits = Callable[[str], tuple[int, float]]
-"""Gives a channel's history size and history TTL in seconds."""
+from heartcast.realtime.log import Appended, Complete, Gap, Limits, Position, Publication, Since
+from heartcast.realtime.once import Once
 
 
 class _Ring:
@@ -63,6 +60,8 @@ class MemoryLog:
         max_channels: Rings kept, >= 1.
     """
 
+    announces = False
+
     def __init__(
         self, clock: Clock, limits: Limits, *, max_channels: int = 100_000, random: Random | None = None
     ) -> None:
@@ -71,14 +70,28 @@ class MemoryLog:
         self._max_channels = max_channels
         self._random = random or SystemRandom()
         self._rings: OrderedDict[str, _Ring] = OrderedDict()
+        self._once = Once(clock)
 
     def __len__(self) -> int:
         return len(self._rings)
 
     def append(
-        self, channel: str, data: bytes, tags: dict[str, str] | None, client: bytes | None, done: Appended
+        self,
+        channel: str,
+        data: bytes,
+        tags: dict[str, str] | None,
+        client: bytes | None,
+        done: Appended,
+        *,
+        key: str | None = None,
     ) -> None:
-        done(self._ring(channel).append(data, tags, client, self._clock.monotonic_s()))
+        known = self._once.known(channel, key)
+        if known is not None:
+            done(known)
+            return
+        position = self._ring(channel).append(data, tags, client, self._clock.monotonic_s())
+        self._once.note(channel, key, position)
+        done(position)
 
     def since(self, channel: str, position: Position | None, limit: int, done: Since) -> None:
         ring = self._fresh(channel)

@@ -1,0 +1,59 @@
+"""What the hubs of several nodes have together, on one Redis or Valkey: log, broker, presence.
+
+Two connections: commands of a tick go out together on the one, publications come in on
+the other.
+"""
+
+from __future__ import annotations
+
+from heartcast.backends.redis_pipe import RedisPipe
+from heartcast.realtime.broker import redis as broker
+from heartcast.realtime.hub import Hub
+from heartcast.realtime.log import redis as log
+from heartcast.realtime.namespaces import history_limits
+from heartcast.realtime.options import RealtimeOptions
+from heartcast.realtime.presence import redis as presence
+
+
+class SharedByRedis:
+    """Implements ``realtime.Shared``. Make it on a running loop; the hub's owner starts and closes it.
+
+    Args:
+        url: ``redis://…``; never logged.
+
+    Raises:
+        SettingsError: the URL is not one.
+    """
+
+    def __init__(self, url: str, options: RealtimeOptions) -> None:
+        timeout_s, limits = options.redis_timeout_s, history_limits(options)
+        self._pipe = RedisPipe(
+            url, timeout_s=timeout_s, scripts=(*log.SCRIPTS, *broker.SCRIPTS, *presence.SCRIPTS)
+        )
+        self.log = log.RedisLog(self._pipe, limits)
+        self.broker = broker.RedisBroker(
+            url,
+            pipe=self._pipe,
+            log=self.log,
+            is_logged=lambda channel: limits(channel)[0] > 0,
+            timeout_s=timeout_s,
+            compare_s=options.compare_s,
+        )
+        self._presence: presence.RedisPresence | None = None
+
+    def follow(self, hub: Hub) -> None:
+        """Count the hub's members."""
+        self._presence = presence.RedisPresence(self._pipe, hub.members, node=hub.node)
+        hub.presence = self._presence
+
+    def start(self) -> None:
+        self.broker.start()
+        if self._presence is not None:
+            self._presence.start()
+
+    async def close(self) -> None:
+        """Hang up, after what is under way. Repeating it does nothing."""
+        if self._presence is not None:
+            self._presence.stop()
+        await self.broker.close()
+        await self._pipe.close()
