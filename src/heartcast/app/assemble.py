@@ -30,6 +30,7 @@ from heartcast.app.inbox_channel import InboxChannels, deliver_by
 from heartcast.app.personal import personal
 from heartcast.app.settings import Settings
 from heartcast.app.shared_limits import SharedLimits
+from heartcast.app.shared_realtime import shared_realtime
 from heartcast.app.system import LOAD_LOOK_S, Readiness, System
 from heartcast.app.views import HotView, Views
 from heartcast.app.visiting import visiting
@@ -97,6 +98,7 @@ def assemble(
         ids,
         verify=authenticator.verify,
         mode="dev" if settings.is_open else "prod",
+        shared=shared_realtime(settings),
     )
     hub = realtime.hub
 

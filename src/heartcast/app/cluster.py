@@ -171,7 +171,6 @@ def unshared(settings: Settings) -> list[tuple[str, str]]:
             )
         )
     found.append(("push", "pushes have no store yet that several nodes share"))
-    found.append(("realtime", "channels have no broker yet that several nodes share"))
     return found
 
 

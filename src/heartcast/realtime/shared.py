@@ -20,17 +20,19 @@ class SharedByRedis:
 
     Args:
         url: ``redis://…``; never logged.
+        prefix: In front of every key and channel; applications that share a server need one each.
 
     Raises:
         SettingsError: the URL is not one.
     """
 
-    def __init__(self, url: str, options: RealtimeOptions) -> None:
+    def __init__(self, url: str, options: RealtimeOptions, *, prefix: str = "hc") -> None:
         timeout_s, limits = options.redis_timeout_s, history_limits(options)
+        self._names = log.Names(prefix)
         self._pipe = RedisPipe(
             url, timeout_s=timeout_s, scripts=(*log.SCRIPTS, *broker.SCRIPTS, *presence.SCRIPTS)
         )
-        self.log = log.RedisLog(self._pipe, limits)
+        self.log = log.RedisLog(self._pipe, limits, names=self._names)
         self.broker = broker.RedisBroker(
             url,
             pipe=self._pipe,
@@ -38,12 +40,13 @@ class SharedByRedis:
             is_logged=lambda channel: limits(channel)[0] > 0,
             timeout_s=timeout_s,
             compare_s=options.compare_s,
+            names=self._names,
         )
         self._presence: presence.RedisPresence | None = None
 
     def follow(self, hub: Hub) -> None:
         """Count the hub's members."""
-        self._presence = presence.RedisPresence(self._pipe, hub.members, node=hub.node)
+        self._presence = presence.RedisPresence(self._pipe, hub.members, node=hub.node, names=self._names)
         hub.presence = self._presence
 
     def start(self) -> None:

@@ -7,6 +7,7 @@ each process of an installation, all of them followed. What one publishes all mu
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from heartcast.core.errors import StoreUnavailable
 from heartcast.realtime.broker import Broker
@@ -43,6 +44,10 @@ class Node:
     def offsets(self, channel: str) -> list[int]:
         return [publication.offset for name, publication in self.publications if name == channel]
 
+    async def until(self, channel: str, count: int) -> None:
+        """Wait for so many publications."""
+        await eventually(lambda: len(self.data(channel)) >= count)
+
     async def watch(self, channel: str) -> None:
         answer: asyncio.Future[StoreUnavailable | None] = asyncio.get_running_loop().create_future()
         self.broker.watch(channel, answer.set_result)
@@ -76,7 +81,8 @@ class BrokerContract:
         await nodes[0].publish(b'"end"')
 
         for node in nodes:
-            await eventually(lambda node=node: node.data(LOGGED)[-1:] == [b'"end"'] and node.data(LIVE))
+            await node.until(LOGGED, 2)
+            await node.until(LIVE, 1)
             assert (LIVE, Publication(b'"live"', 0, {"a": "b"}, b'{"user":"u"}')) in node.publications
             assert node.data(LOGGED) == [b'"logged"', b'"end"']
             assert not node.lost_channels
@@ -90,7 +96,8 @@ class BrokerContract:
             await nodes[-1].send(LIVE, Publication(b"%d" % number))
 
         for node in nodes:
-            await eventually(lambda node=node: len(node.publications) == 60)
+            await node.until(LOGGED, 30)
+            await node.until(LIVE, 30)
             assert node.offsets(LOGGED) == list(range(1, 31))
             assert node.data(LIVE) == [b"%d" % number for number in range(30)]
 
@@ -118,7 +125,8 @@ class BrokerContract:
 
         assert first == again
         for node in nodes:
-            await eventually(lambda node=node: len(node.publications) >= 4)
+            await node.until(LOGGED, 2)
+            await node.until(LIVE, 2)
             assert node.data(LOGGED) == [b"1", b"2"]
             assert node.data(LIVE) == [b"1", b"2"]
 
@@ -140,5 +148,5 @@ class BrokerContract:
         nodes[-1].broker.announce(LOGGED, b'{"push":{"channel":"feed:contract","join":{}}}')
 
         for node in nodes:
-            await eventually(lambda node=node: node.lines)
+            await eventually(partial(bool, node.lines))
             assert node.lines == [b'{"push":{"channel":"feed:contract","join":{}}}']
