@@ -89,6 +89,7 @@ def test_a_payload_that_does_not_fit_is_refused_at_its_field(
         ('title = "x"\ntitel = "y"', "titel"),
         ('title = "x"\n[fields.a]\ntype = "text"', "text"),
         ('title = "x"\nversion = "two"', "version"),
+        ('title = "x"\n[fields.a]\nmax_length = -1', "max_length"),
     ],
 )
 def test_a_file_that_is_no_template_is_refused_by_name(tmp_path: Path, text: str, complaint: str) -> None:

@@ -76,7 +76,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     required: bool = False
     default: Any = msgspec.UNSET
     """What the texts see when an optional field is absent."""
-    max_length: int | None = None
+    max_length: Annotated[int, msgspec.Meta(ge=0)] | None = None
     """Longest string in characters; None: bounded by the payload only."""
 
 
