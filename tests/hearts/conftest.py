@@ -14,6 +14,7 @@ from heartcast.backends.redis import RedisLink
 from heartcast.core.clock import SystemClock
 from heartcast.hearts.model import HeartKey
 from heartcast.hearts.options import RedisOptions
+from heartcast.hearts.store import HeartStore
 from heartcast.hearts.store.postgres import PostgresHeartStore
 from heartcast.hearts.store.postgres_writer import MIGRATIONS
 from heartcast.hearts.store.redis import RedisHeartStore
@@ -44,7 +45,7 @@ def open_postgres(postgres: PostgresServer) -> OpenPostgres:
             connection = await backend.connect(postgres.dsn(_database_of(folder)), timeout_s=5)
             await backend.migrate(connection, MIGRATIONS)
             await connection.close()
-        store = PostgresHeartStore(postgres.dsn(_database_of(folder)), clock=SystemClock())
+        store = PostgresHeartStore(postgres.dsn(_database_of(folder)), clock=SystemClock(), keeps_events=True)
         await store.open()
         return store
 
@@ -81,7 +82,9 @@ def open_redis(redis: RedisServer) -> Callable[[Path], Awaitable[RedisHeartStore
     """Opens a store; the same folder gives the same prefix."""
 
     async def open_store(folder: Path) -> RedisHeartStore:
-        store = RedisHeartStore(redis.url, clock=SystemClock(), options=RedisOptions(prefix=f"{folder}:"))
+        store = RedisHeartStore(
+            redis.url, clock=SystemClock(), options=RedisOptions(prefix=f"{folder}:"), keeps_events=True
+        )
         await store.open()
         return store
 
@@ -100,6 +103,33 @@ def spoil_redis(redis: RedisServer) -> Callable[[Path, HeartKey], Awaitable[bool
         return bool(removed == 1)
 
     return spoil
+
+
+async def check_events(store: HeartStore, rows: set[tuple[str, str]]) -> None:
+    """The events are exactly how these memberships came about: each change once, in order."""
+    there: set[tuple[str, str]] = set()
+    versions: dict[str, int] = {}
+    number = 0
+    while events := (await store.events(number, 1_000)).events:
+        for event in events:
+            change = event.change
+            key = (change.target_id, change.user_id)
+            number += 1
+            assert event.number == number
+            assert change.version == versions.get(change.target_id, 0) + 1
+            assert (key in there) == (change.delta < 0)
+            versions[change.target_id] = change.version
+            there ^= {key}
+    assert number > 0
+    assert there == rows
+
+
+CheckEvents = Callable[[HeartStore, set[tuple[str, str]]], Awaitable[None]]
+
+
+@pytest.fixture(name="check_events")
+def check_events_() -> CheckEvents:
+    return check_events
 
 
 class Hammer:

@@ -24,11 +24,11 @@ from heartcast.hearts.store.sqlite import SqliteHeartStore
 async def open_store(database: str) -> HeartStore:
     store: PostgresHeartStore | RedisHeartStore
     if database.startswith("postgresql://"):
-        store = PostgresHeartStore(database, clock=SystemClock())
+        store = PostgresHeartStore(database, clock=SystemClock(), keeps_events=True)
     elif database.startswith("redis://"):
-        store = RedisHeartStore(database, clock=SystemClock())
+        store = RedisHeartStore(database, clock=SystemClock(), keeps_events=True)
     else:
-        return SqliteHeartStore(Path(database), clock=SystemClock())
+        return SqliteHeartStore(Path(database), clock=SystemClock(), keeps_events=True)
     await store.open()
     return store
 

@@ -15,8 +15,9 @@ import pytest
 from heartcast.backends import postgres as backend
 from heartcast.core.clock import SystemClock
 from heartcast.core.errors import SettingsError, StoreUnavailable
-from heartcast.hearts.model import Count, HeartKey, Outcome
+from heartcast.hearts.model import Count, HeartEvent, HeartKey, Outcome
 from heartcast.hearts.options import PostgresOptions
+from heartcast.hearts.store import HeartStore
 from heartcast.hearts.store.awaiting import Awaiting
 from heartcast.hearts.store.postgres import PostgresHeartStore
 from heartcast.hearts.store.postgres_writer import MIGRATIONS
@@ -28,6 +29,7 @@ KEY = HeartKey("post", "u1")
 SHORT = PostgresOptions(timeout_s=0.3)
 
 Open = Callable[[Path], Awaitable[PostgresHeartStore]]
+CheckEvents = Callable[[HeartStore, set[tuple[str, str]]], Awaitable[None]]
 
 
 async def migrated(server: PostgresServer, name: str) -> str:
@@ -53,8 +55,14 @@ async def rows_of(dsn: str) -> set[tuple[str, str]]:
     return {(target, user) for target, user in rows}
 
 
+async def _check(dsn: str, check_events: CheckEvents, rows: set[tuple[str, str]]) -> None:
+    store = PostgresHeartStore(dsn, clock=SystemClock())
+    await check_events(store, rows)
+    await store.close()
+
+
 async def test_a_kill_of_ours_at_any_moment_loses_nothing_answered(
-    postgres: PostgresServer, start_hammer: Callable[..., Any]
+    postgres: PostgresServer, start_hammer: Callable[..., Any], check_events: CheckEvents
 ) -> None:
     dsn = await migrated(postgres, "killed_client")
     answered: dict[tuple[str, str], bool] = {}
@@ -67,10 +75,11 @@ async def test_a_kill_of_ours_at_any_moment_loses_nothing_answered(
         rows = await rows_of(dsn)
         assert [key for key, is_there in answered.items() if (key in rows) != is_there] == []
     assert len(answered) > 50 * CYCLES
+    await _check(dsn, check_events, rows)
 
 
 async def test_a_kill_of_the_server_at_any_moment_loses_nothing_answered(
-    start_hammer: Callable[..., Any],
+    start_hammer: Callable[..., Any], check_events: CheckEvents
 ) -> None:
     answered: dict[tuple[str, str], bool] = {}
     with PostgresServer() as server:
@@ -87,6 +96,7 @@ async def test_a_kill_of_the_server_at_any_moment_loses_nothing_answered(
         hammer.kill(answered)
         await asyncio.sleep(0.2)
         rows = await rows_of(dsn)
+        await _check(dsn, check_events, rows)
     assert [key for key, is_there in answered.items() if (key in rows) != is_there] == []
 
 
@@ -269,3 +279,31 @@ async def test_a_schema_of_a_newer_release_is_refused(postgres: PostgresServer) 
     with pytest.raises(SettingsError, match="newer"):
         await store.open()
     await store.close()
+
+
+async def test_events_of_many_nodes_are_never_numbered_behind_what_was_read(
+    open_postgres: Open, tmp_path: Path
+) -> None:
+    nodes = [await open_postgres(tmp_path) for _ in range(3)]
+    reader = await open_postgres(tmp_path)
+    left = len(nodes)
+    seen: list[HeartEvent] = []
+
+    async def write(node: PostgresHeartStore, at: int) -> None:
+        nonlocal left
+        for turn in range(80):
+            await Awaiting(node).add([HeartKey(f"p{turn % 3}", f"u{at}-{turn}")], 1)
+        left -= 1
+
+    async def follow() -> None:
+        while left or seen[-1].number < (await reader.events(0, 1)).last:
+            seen.extend((await reader.events(seen[-1].number if seen else 0, 7)).events)
+
+    await asyncio.gather(*(write(node, at) for at, node in enumerate(nodes)), follow())
+
+    assert [event.number for event in seen] == list(range(1, 241))
+    for target in ("p0", "p1", "p2"):
+        versions = [event.change.version for event in seen if event.change.target_id == target]
+        assert versions == sorted(versions)
+    for store in [*nodes, reader]:
+        await store.close()

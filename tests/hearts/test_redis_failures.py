@@ -18,6 +18,7 @@ from heartcast.core.clock import SystemClock
 from heartcast.core.errors import SettingsError, StoreUnavailable
 from heartcast.hearts.model import Count, Heart, HeartKey, Outcome
 from heartcast.hearts.options import RedisOptions
+from heartcast.hearts.store import HeartStore
 from heartcast.hearts.store.awaiting import Awaiting
 from heartcast.hearts.store.redis import RedisHeartStore
 from heartcast.hearts.store.redis_scan import Walk
@@ -29,6 +30,7 @@ KEY = HeartKey("post", "u1")
 DURABLE = {"appendonly": "yes", "appendfsync": "always"}
 
 Open = Callable[[Path], Awaitable[RedisHeartStore]]
+CheckEvents = Callable[[HeartStore, set[tuple[str, str]]], Awaitable[None]]
 
 
 async def opened(url: str, **options: Any) -> RedisHeartStore:
@@ -51,6 +53,12 @@ async def rows_of(url: str) -> set[tuple[str, str]]:
     return {(key.target_id, key.user_id) for key in rows}
 
 
+async def _check(url: str, check_events: CheckEvents, rows: set[tuple[str, str]]) -> None:
+    store = await opened(url)
+    await check_events(store, rows)
+    await store.close()
+
+
 async def _all_of(store: RedisHeartStore, target: str) -> Any:
     after = ""
     while page := await store.page(target_id=target, user_id=None, kind="heart", after=after, limit=200):
@@ -59,7 +67,9 @@ async def _all_of(store: RedisHeartStore, target: str) -> Any:
         after = page[-1].id
 
 
-async def test_a_kill_of_ours_at_any_moment_loses_nothing_answered(start_hammer: Callable[..., Any]) -> None:
+async def test_a_kill_of_ours_at_any_moment_loses_nothing_answered(
+    start_hammer: Callable[..., Any], check_events: CheckEvents
+) -> None:
     answered: dict[tuple[str, str], bool] = {}
     with RedisServer(settings=DURABLE) as server:
         for cycle in range(CYCLES):
@@ -69,12 +79,13 @@ async def test_a_kill_of_ours_at_any_moment_loses_nothing_answered(start_hammer:
             await asyncio.sleep(0.2)
             rows = await rows_of(server.url)
             assert [key for key, is_there in answered.items() if (key in rows) != is_there] == []
+        await _check(server.url, check_events, rows)
     assert len(answered) > 50 * CYCLES
 
 
 @pytest.mark.parametrize("appendfsync", ["always", "everysec"])
 async def test_a_kill_of_the_server_at_any_moment_loses_nothing_answered(
-    start_hammer: Callable[..., Any], appendfsync: str
+    start_hammer: Callable[..., Any], check_events: CheckEvents, appendfsync: str
 ) -> None:
     answered: dict[tuple[str, str], bool] = {}
     with RedisServer(settings={"appendonly": "yes", "appendfsync": appendfsync}) as server:
@@ -90,6 +101,7 @@ async def test_a_kill_of_the_server_at_any_moment_loses_nothing_answered(
         hammer.kill(answered)
         await asyncio.sleep(0.2)
         rows = await rows_of(server.url)
+        await _check(server.url, check_events, rows)
     assert [key for key, is_there in answered.items() if (key in rows) != is_there] == []
 
 

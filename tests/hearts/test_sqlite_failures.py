@@ -144,3 +144,19 @@ def test_packed_ids_sort_as_their_text_and_come_back() -> None:
     ids = [source.next() for _ in range(1000)] + ["0" * 26, "7" + "Z" * 25]
     assert [unpacked(packed(heart_id)) for heart_id in ids] == ids
     assert sorted(ids, key=packed) == sorted(ids)
+
+
+async def test_a_database_of_the_release_before_gets_its_outbox(tmp_path: Path) -> None:
+    path = tmp_path / "hearts.db"
+    store = SqliteHeartStore(path, clock=SystemClock())
+    await Awaiting(store).add([HeartKey("post", "u1")], 1)
+    await store.close()
+    with sqlite3.connect(path) as connection:
+        connection.executescript("DROP TABLE event; DROP TABLE outbox; PRAGMA user_version = 1")
+    connection.close()
+
+    store = SqliteHeartStore(path, clock=SystemClock(), keeps_events=True)
+    await Awaiting(store).add([HeartKey("post", "u2")], 1)
+    [event] = (await store.events(0, 10)).events
+    assert (event.number, event.change.user_id, event.change.count) == (1, "u2", 2)
+    await store.close()

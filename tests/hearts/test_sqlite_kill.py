@@ -1,14 +1,21 @@
 """``kill -9`` at any moment: every answered heart is there, and counts equal rows."""
 
+import asyncio
 import os
 import random
 import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from heartcast.core.clock import SystemClock
+from heartcast.hearts.store import HeartStore
+from heartcast.hearts.store.sqlite import SqliteHeartStore
+
 CYCLES = int(os.environ.get("HEARTCAST_KILL_CYCLES", "6"))
+CheckEvents = Callable[[HeartStore, set[tuple[str, str]]], Awaitable[None]]
 HAMMER = Path(__file__).with_name("hammer.py")
 
 
@@ -27,7 +34,7 @@ def _hammer_until_killed(path: Path, seed: int, after_s: float) -> list[str]:
     return [line.decode().strip() for line in lines if line.endswith(b"\n")]
 
 
-def _check(path: Path, answered: dict[tuple[str, str], bool]) -> None:
+def _check(path: Path, answered: dict[tuple[str, str], bool]) -> set[tuple[str, str]]:
     with sqlite3.connect(path) as connection:
         rows = set(connection.execute("SELECT target_id, user FROM heart JOIN target USING (tid)").fetchall())
         counts = connection.execute(
@@ -40,9 +47,16 @@ def _check(path: Path, answered: dict[tuple[str, str], bool]) -> None:
     # Calls under way at the kill may or may not have happened: those keys are not in
     # ``answered``. Of all others we know exactly.
     assert [key for key, is_there in answered.items() if (key in rows) != is_there] == []
+    return rows
 
 
-def test_a_kill_at_any_moment_loses_nothing_answered(tmp_path: Path) -> None:
+async def _check_events(path: Path, check_events: CheckEvents, rows: set[tuple[str, str]]) -> None:
+    store = SqliteHeartStore(path, clock=SystemClock())
+    await check_events(store, rows)
+    await store.close()
+
+
+def test_a_kill_at_any_moment_loses_nothing_answered(tmp_path: Path, check_events: CheckEvents) -> None:
     dice = random.Random()
     path = tmp_path / "hearts.db"
     answered: dict[tuple[str, str], bool] = {}
@@ -56,5 +70,6 @@ def test_a_kill_at_any_moment_loses_nothing_answered(tmp_path: Path) -> None:
             else:
                 answered[target_id, user] = sign == "+"
                 total += 1
-        _check(path, answered)
+        rows = _check(path, answered)
+        asyncio.run(_check_events(path, check_events, rows))
     assert total > 100 * CYCLES

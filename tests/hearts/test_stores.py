@@ -9,6 +9,7 @@ from heartcast.core.ids import IdSource
 from heartcast.hearts.model import HeartKey
 from heartcast.hearts.store import HeartStore
 from heartcast.hearts.store.memory import MemoryHeartStore
+from heartcast.hearts.store.memory_events import MemoryEvents
 from heartcast.hearts.store.sqlite import SqliteHeartStore
 from heartcast.testing.contracts.heart_store import HeartStoreContract
 
@@ -17,12 +18,12 @@ Spoil = Callable[[Path, HeartKey], Awaitable[bool]]
 
 class TestMemory(HeartStoreContract):
     async def open(self, folder: Path) -> HeartStore:
-        return MemoryHeartStore(IdSource(SystemClock()))
+        return MemoryHeartStore(IdSource(SystemClock()), MemoryEvents(SystemClock()))
 
 
 class TestSqlite(HeartStoreContract):
     async def open(self, folder: Path) -> HeartStore:
-        return SqliteHeartStore(folder / "hearts.db", clock=SystemClock())
+        return SqliteHeartStore(folder / "hearts.db", clock=SystemClock(), keeps_events=True)
 
     async def spoil(self, folder: Path, key: HeartKey) -> bool:
         with sqlite3.connect(folder / "hearts.db") as connection:

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from heartcast.core.clock import SystemClock
 from heartcast.core.errors import StoreUnavailable
 from heartcast.core.ids import IdSource
-from heartcast.hearts.model import Count, HeartKey, Outcome
+from heartcast.hearts.model import Count, HeartEvent, HeartKey, Outcome
 from heartcast.hearts.store import HeartStore
 from heartcast.hearts.store.awaiting import Awaiting
 from heartcast.hearts.store.memory import MemoryHeartStore
+from heartcast.hearts.store.memory_events import MemoryEvents
 from heartcast.hearts.store.sqlite import SqliteHeartStore
 
 KINDS = ("heart", "clap")
@@ -33,6 +34,7 @@ class Model:
     def __init__(self) -> None:
         self.hearts: dict[HeartKey, int] = {}
         self.versions: dict[tuple[str, str], int] = {}
+        self.events: list[tuple[int, HeartKey, int, int]] = []
 
     def apply(self, is_add: bool, key: HeartKey, now_ms: int) -> tuple[int, int, bool]:
         changed = (key in self.hearts) != is_add
@@ -42,6 +44,8 @@ class Model:
                 self.hearts[key] = now_ms
             else:
                 del self.hearts[key]
+            count, version = self.count(key.target_id, key.kind), self.version(key.target_id, key.kind)
+            self.events.append((1 if is_add else -1, key, count, version))
         return self.count(key.target_id, key.kind), self.version(key.target_id, key.kind), changed
 
     def count(self, target_id: str, kind: str) -> int:
@@ -71,9 +75,20 @@ async def _same_turn(
     return [answers[at] for at in range(len(calls))]
 
 
+async def _events(store: HeartStore) -> list[tuple[int, tuple[int, HeartKey, int, int]]]:
+    seen: list[HeartEvent] = []
+    while page := (await store.events(seen[-1].number if seen else 0, 3)).events:
+        seen += page
+    return [
+        (number, (one.delta, HeartKey(one.target_id, one.user_id, one.kind), one.count, one.version))
+        for number, _, one in seen
+    ]
+
+
 async def _compare(store: HeartStore, model: Model) -> None:
     seen = {heart.key: heart.created_ms async for batch in store.scan() for heart in batch}
     assert seen == model.hearts
+    assert await _events(store) == list(enumerate(model.events, 1))
     for kind in KINDS:
         expected = [Count(name, model.count(name, kind), model.version(name, kind)) for name in TARGETS]
         assert await Awaiting(store).counts(TARGETS, kind) == expected
@@ -105,11 +120,11 @@ async def _play(open_store: Open, folder: Path, rounds: list[list[tuple[bool, li
 
 
 async def _open_memory(folder: Path) -> HeartStore:
-    return MemoryHeartStore(IdSource(SystemClock()))
+    return MemoryHeartStore(IdSource(SystemClock()), MemoryEvents(SystemClock()))
 
 
 async def _open_sqlite(folder: Path) -> HeartStore:
-    return SqliteHeartStore(folder / "hearts.db", clock=SystemClock())
+    return SqliteHeartStore(folder / "hearts.db", clock=SystemClock(), keeps_events=True)
 
 
 @pytest.mark.parametrize(

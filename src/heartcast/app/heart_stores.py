@@ -22,6 +22,7 @@ from heartcast.core.ids import IdSource
 from heartcast.hearts.options import HeartOptions
 from heartcast.hearts.store import HeartStore
 from heartcast.hearts.store.memory import MemoryHeartStore
+from heartcast.hearts.store.memory_events import MemoryEvents
 from heartcast.hearts.store.sqlite import FILE_NAME, SqliteHeartStore
 
 
@@ -46,9 +47,15 @@ async def open_store(url: str, options: HeartOptions, clock: Clock) -> HeartStor
     """
     scheme, _, rest = url.partition(":")
     if scheme == "memory":
-        return MemoryHeartStore(IdSource(clock))
+        events = MemoryEvents(clock) if options.outbox.is_on else None
+        return MemoryHeartStore(IdSource(clock), events)
     if scheme == "sqlite":
-        return SqliteHeartStore(Path(rest) / FILE_NAME, clock=clock, options=options.sqlite)
+        return SqliteHeartStore(
+            Path(rest) / FILE_NAME,
+            clock=clock,
+            options=options.sqlite,
+            keeps_events=options.outbox.is_on,
+        )
     if scheme in ("postgresql", "postgres"):
         return await _postgres(url, options, clock)
     if scheme in ("redis", "rediss", "unix"):
@@ -83,7 +90,9 @@ async def _postgres(url: str, options: HeartOptions, clock: Clock) -> HeartStore
     require_driver("asyncpg", "postgres")
     from heartcast.hearts.store.postgres import PostgresHeartStore
 
-    return await _opened(PostgresHeartStore(url, clock=clock, options=options.postgres))
+    return await _opened(
+        PostgresHeartStore(url, clock=clock, options=options.postgres, keeps_events=options.outbox.is_on)
+    )
 
 
 async def _redis(url: str, options: HeartOptions, clock: Clock) -> HeartStore:
@@ -91,7 +100,9 @@ async def _redis(url: str, options: HeartOptions, clock: Clock) -> HeartStore:
     require_driver("hiredis", "redis")
     from heartcast.hearts.store.redis import RedisHeartStore
 
-    return await _opened(RedisHeartStore(url, clock=clock, options=options.redis))
+    return await _opened(
+        RedisHeartStore(url, clock=clock, options=options.redis, keeps_events=options.outbox.is_on)
+    )
 
 
 async def _opened(store: _OnServer) -> HeartStore:

@@ -19,7 +19,7 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
@@ -40,6 +40,8 @@ class Schema(msgspec.Struct, frozen=True, kw_only=True):
     """>= 1. A file with a greater one was written by a newer release."""
     script: str
     """Makes the tables of an empty database."""
+    upgrades: Sequence[str] = ()
+    """The n-th makes version n + 1 of version n; ``script`` is what all of them lead to."""
     page_bytes: int = 4096
     """Page size of a new database, a power of two, 512 to 65536. A commit writes every page that
     it touched: small ones suit rows that land all over the file."""
@@ -160,6 +162,11 @@ def _prepare(connection: sqlite3.Connection, path: Path, schema: Schema) -> None
         raise SettingsError(
             f"{path} was written by a newer heartcast (schema {version}, this one knows {schema.version})"
         )
+    elif version < schema.version:
+        for upgrade in schema.upgrades[version - 1 :]:
+            for statement in upgrade.split(";"):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {schema.version}")
     connection.execute("COMMIT")
 
 

@@ -72,6 +72,44 @@ class Recount(msgspec.Struct, frozen=True, gc=False):
         return self.count - self.rows
 
 
+class Change(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What an event tells: one heart came or went, and why."""
+
+    delta: int
+    """+1 or -1."""
+    cause: Cause
+    target_id: str
+    user_id: str
+    kind: str
+    heart_id: str
+    created_ms: int
+    """When the heart was made, also when it has just gone."""
+    count: int
+    """After this change."""
+    version: int
+
+
+class HeartEvent(NamedTuple):
+    """A change and its place in the outbox."""
+
+    number: int
+    """From 1, in the order of effects, without a gap."""
+    at_ms: int
+    """Wall time of the commit, by the clock of the process that wrote it."""
+    change: Change
+
+
+class EventPage(NamedTuple):
+    """Some events, oldest first."""
+
+    epoch: str
+    """Of the numbers: those of another epoch are of another history, such as before a restore."""
+    last: int
+    """Number of the newest event there is, 0 when there never was one."""
+    events: list[HeartEvent]
+    """When the first one asked for was trimmed, what comes after the gap."""
+
+
 class HeartChanged(msgspec.Struct, frozen=True, gc=False):
     """Something a view may follow: one heart came or went."""
 

@@ -159,6 +159,21 @@ class AbuseOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             raise ValueError("velocity_rest_s: must be more than velocity_gap_s")
 
 
+class OutboxOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Events: what changed, in order, for other programs and for credit, webhooks and audit."""
+
+    is_on: bool = True
+    """Write an event with every change, in its transaction."""
+
+    retention_s: float = 259_200.0
+    """Seconds that events are kept, 60 to 10 years. A consumer that stays away longer has to
+    begin anew. What follows inside this program is waited for."""
+
+    def __post_init__(self) -> None:
+        if not 60 <= self.retention_s <= 315_360_000:
+            raise ValueError("retention_s: must be between 60 and 315360000")
+
+
 class HeartOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Kinds, who may do and see what, live counts and the store."""
 
@@ -205,6 +220,7 @@ class HeartOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """``redis://user:password@host:6379/0``, ``rediss://…`` with TLS, or ``unix:///path``; needed
     by the store ``redis``, and never logged."""
 
+    outbox: OutboxOptions = msgspec.field(default_factory=OutboxOptions)
     sqlite: SqliteOptions = msgspec.field(default_factory=SqliteOptions)
     redis: RedisOptions = msgspec.field(default_factory=RedisOptions)
     postgres: PostgresOptions = msgspec.field(default_factory=PostgresOptions)

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 from heartcast.core.errors import StoreUnavailable
-from heartcast.hearts.model import Cause, Count, Heart, HeartKey, Outcome, Recount
+from heartcast.hearts.model import Cause, Count, EventPage, Heart, HeartKey, Outcome, Recount
 
 Done = Callable[[list[Outcome] | StoreUnavailable], None]
 CountsDone = Callable[[list[Count] | StoreUnavailable], None]
@@ -60,10 +60,18 @@ class HeartStore(Protocol):
         the ones seen; then count and rows are equal, and a count that changed has a new version.
     12. **Nothing is out of sight.** ``kinds`` names every kind that a heart ever had, and walking
         ``targets`` to the end names every target and kind that had one before the walk began.
+    13. **An event per effect.** A store that keeps events writes one for every change, with it
+        or not at all: what is answered as changed has exactly one, what a crash undid has none.
+    14. **Events in order.** Numbers start at 1 and have no gap; their order is the order of
+        effects. Whoever has seen a number never finds a lower one that was not there before.
+    15. **Trimmed from the oldest.** ``trim_events`` takes events away from the front only, and
+        numbers go on from where they were, also after a restart.
     """
 
     is_durable: bool
     """Whether guarantee 4 means anything here."""
+    keeps_events: bool
+    """Whether changes write events (guarantees 13 to 15)."""
 
     def add(self, keys: Sequence[HeartKey], now_ms: int, done: Done) -> None:
         """Remember that these users hearted these targets.
@@ -164,6 +172,27 @@ class HeartStore(Protocol):
 
         Returns:
             The count as it is now; None: it is not as it was seen, and was left alone.
+        """
+        ...
+
+    async def events(self, after: int, limit: int) -> EventPage:
+        """The next events.
+
+        Args:
+            after: Only greater numbers, >= 0.
+            limit: At most so many, 1 to 1,000. A page may be shorter without being the last:
+                more is there while its last number is below ``EventPage.last``.
+        """
+        ...
+
+    async def trim_events(self, before_ms: int, up_to: int) -> int:
+        """Drop the oldest events, as far as they were written before ``before_ms``.
+
+        Args:
+            up_to: The greatest number that may go.
+
+        Returns:
+            How many went; some more may stay until later, since they are kept in blocks.
         """
         ...
 

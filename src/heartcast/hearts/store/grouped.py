@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from heartcast.hearts.model import Cause, Heart, HeartKey, Outcome
+from heartcast.hearts.model import Cause, Change, Heart, HeartKey, Outcome
 from heartcast.hearts.store import Done
 
 
@@ -60,6 +60,7 @@ class Group:
         targets: By target and kind; those that do not exist are left out.
         before: The hearts that exist among the keys of the group.
         next_id: Makes ids of new hearts.
+        keeps_events: Whether ``changes`` are noted.
     """
 
     def __init__(
@@ -67,11 +68,16 @@ class Group:
         targets: dict[tuple[str, str], Target],
         before: dict[HeartKey, Heart],
         next_id: Callable[[], str],
+        *,
+        keeps_events: bool = False,
     ) -> None:
         self._targets = targets
         self._before = before
         self._now: dict[HeartKey, Heart | None] = dict(before)
         self._next_id = next_id
+        self._keeps_events = keeps_events
+        self.changes: list[Change] = []
+        """Every change of a membership so far, in order."""
 
     def apply(self, write: Write) -> list[Outcome]:
         """The outcomes of one write, as if it had been made alone."""
@@ -88,6 +94,8 @@ class Group:
                 heart = now[key] = Heart(self._next_id(), key, created_ms)
                 target.count += 1
                 target.version += 1
+                if self._keeps_events:
+                    self._note(1, write.cause, heart, target)
             outcomes.append(Outcome(heart, target.count, target.version, is_new))
         return outcomes
 
@@ -103,8 +111,16 @@ class Group:
                 self._now[key] = None
                 target.count -= 1
                 target.version += 1
+                if self._keeps_events:
+                    self._note(-1, write.cause, heart, target)
             outcomes.append(Outcome(heart, target.count, target.version, heart is not None))
         return outcomes
+
+    def _note(self, delta: int, cause: Cause, heart: Heart, target: Target) -> None:
+        heart_id, key, created_ms = heart
+        self.changes.append(
+            Change(delta, cause, key[0], key[1], key[2], heart_id, created_ms, target.count, target.version)
+        )
 
     def difference(self) -> Difference:
         """What changed against the database."""

@@ -19,8 +19,9 @@ import msgspec
 
 from heartcast.core.errors import StoreUnavailable
 from heartcast.core.ids import IdSource
-from heartcast.hearts.model import Cause, Count, Heart, HeartKey, Outcome, Recount
+from heartcast.hearts.model import Cause, Change, Count, EventPage, Heart, HeartKey, Outcome, Recount
 from heartcast.hearts.store import CountsDone, Done, HeartedDone, nothing
+from heartcast.hearts.store.memory_events import MemoryEvents
 
 _SCAN_ROWS = 2000
 
@@ -54,12 +55,15 @@ class MemoryHeartStore:
 
     Args:
         ids: Makes the ids of new hearts.
+        events: Where events are kept; None: nowhere.
     """
 
     is_durable = False
 
-    def __init__(self, ids: IdSource) -> None:
+    def __init__(self, ids: IdSource, events: MemoryEvents | None = None) -> None:
         self._next_id = ids.next
+        self._events = events
+        self.keeps_events = events is not None
         self._targets: dict[tuple[str, str], _Target] = {}
         self._by_id: dict[str, _Row] = {}
         self._by_user: dict[str, list[_Row]] = {}
@@ -69,20 +73,20 @@ class MemoryHeartStore:
         if self._is_closed:
             return done(_closed())
         if len(keys) == 1:
-            return done([self._add(keys[0], now_ms)])
-        return self._add_all(keys, repeat(now_ms), done)
+            return done([self._add(keys[0], now_ms, "user")])
+        return self._add_all(keys, repeat(now_ms), done, "user")
 
     def load(
         self, keys: Sequence[HeartKey], times_ms: Sequence[int], done: Done, cause: Cause = "import"
     ) -> None:
         if self._is_closed:
             return done(_closed())
-        return self._add_all(keys, times_ms, done)
+        return self._add_all(keys, times_ms, done, cause)
 
-    def _add_all(self, keys: Sequence[HeartKey], times_ms: Iterable[int], done: Done) -> None:
-        done([self._add(key, created_ms) for key, created_ms in zip(keys, times_ms, strict=False)])
+    def _add_all(self, keys: Sequence[HeartKey], times_ms: Iterable[int], done: Done, cause: Cause) -> None:
+        done([self._add(key, created_ms, cause) for key, created_ms in zip(keys, times_ms, strict=False)])
 
-    def _add(self, key: HeartKey, created_ms: int) -> Outcome:
+    def _add(self, key: HeartKey, created_ms: int, cause: Cause) -> Outcome:
         target_id, user_id, kind = key
         target = self._targets.get((target_id, kind))
         if target is None:
@@ -101,15 +105,17 @@ class MemoryHeartStore:
             hearts.append(row)
         target.version += 1
         target.order = None
+        if self._events is not None:
+            self._events.note(_change(1, cause, key, row, target))
         heart = _new_tuple(Heart, (heart_id, key, created_ms))
         return Outcome(heart, len(rows), target.version, True)
 
     def remove(self, keys: Sequence[HeartKey], now_ms: int, done: Done, cause: Cause = "user") -> None:
         if self._is_closed:
             return done(_closed())
-        return done([self._remove(key) for key in keys])
+        return done([self._remove(key, cause) for key in keys])
 
-    def _remove(self, key: HeartKey) -> Outcome:
+    def _remove(self, key: HeartKey, cause: Cause) -> Outcome:
         target = self._targets.get((key.target_id, key.kind))
         if target is None:
             return Outcome(None, 0, 0, False)
@@ -125,6 +131,8 @@ class MemoryHeartStore:
         # The target stays when its last heart goes: its version must go on from here.
         target.version += 1
         target.order = None
+        if self._events is not None:
+            self._events.note(_change(-1, cause, key, row, target))
         return Outcome(Heart(row.id, key, row.created_ms), len(target.rows), target.version, True)
 
     def counts(self, target_ids: Sequence[str], kind: str, done: CountsDone) -> None:
@@ -208,12 +216,27 @@ class MemoryHeartStore:
             return None
         return Count(target_id, recount.count, recount.version)
 
+    async def events(self, after: int, limit: int) -> EventPage:
+        self._check_open()
+        return EventPage("", 0, []) if self._events is None else self._events.page(after, limit)
+
+    async def trim_events(self, before_ms: int, up_to: int) -> int:
+        self._check_open()
+        return 0 if self._events is None else self._events.trim(before_ms, up_to)
+
     async def close(self) -> None:
         self._is_closed = True
 
     def _check_open(self) -> None:
         if self._is_closed:
             raise _closed()
+
+
+def _change(delta: int, cause: Cause, key: HeartKey, row: _Row, target: _Target) -> Change:
+    target_id, user_id, kind = key
+    return Change(
+        delta, cause, target_id, user_id, kind, row.id, row.created_ms, len(target.rows), target.version
+    )
 
 
 def _heart(row: _Row) -> Heart:

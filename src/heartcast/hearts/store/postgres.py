@@ -24,9 +24,17 @@ from heartcast.backends.postgres import FAILURES, Connection
 from heartcast.core.clock import Clock
 from heartcast.core.errors import SettingsError, StoreBusy, StoreUnavailable
 from heartcast.core.ids import IdSource, is_id
-from heartcast.hearts.model import Cause, Count, Heart, HeartKey, Recount
+from heartcast.hearts.model import Cause, Count, EventPage, Heart, HeartKey, Recount
 from heartcast.hearts.options import PostgresOptions
-from heartcast.hearts.store import CountsDone, Done, HeartedDone, nothing, postgres_reader, postgres_truth
+from heartcast.hearts.store import (
+    CountsDone,
+    Done,
+    HeartedDone,
+    nothing,
+    postgres_events,
+    postgres_reader,
+    postgres_truth,
+)
 from heartcast.hearts.store.grouped import Write
 from heartcast.hearts.store.postgres_link import Link, Links
 from heartcast.hearts.store.postgres_questions import Question, Questions
@@ -59,17 +67,26 @@ class PostgresHeartStore:
     Args:
         dsn: ``postgresql://…``; never logged.
         clock: Whose time is in the ids of new hearts.
+        keeps_events: Whether changes write events. All nodes on one database must agree.
     """
 
     is_durable = True
 
-    def __init__(self, dsn: str, *, clock: Clock, options: PostgresOptions | None = None) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        clock: Clock,
+        options: PostgresOptions | None = None,
+        keeps_events: bool = False,
+    ) -> None:
+        self.keeps_events = keeps_events
         self._options = options or PostgresOptions()
         self._dsn = dsn
         self._writing = Link(dsn, self._options.timeout_s)
         self._asking = Link(dsn, self._options.timeout_s)
         self._listing = Links(dsn, self._options.timeout_s, self._options.readers)
-        self._writer = Writer(IdSource(clock).next)
+        self._writer = Writer(IdSource(clock).next, clock.wall_ms, keeps_events=keeps_events)
         self._writes: GroupTask[Write | _Begin] = GroupTask(
             "hearts-write", self._handle, _weight, self._options.group_keys
         )
@@ -268,6 +285,16 @@ class PostgresHeartStore:
         return await self._listing.ask(
             lambda connection: postgres_truth.repair(connection, target_id, kind, seen_count, seen_version)
         )
+
+    # Events
+
+    async def events(self, after: int, limit: int) -> EventPage:
+        self._check_open()
+        return await self._listing.ask(lambda connection: postgres_events.page(connection, after, limit))
+
+    async def trim_events(self, before_ms: int, up_to: int) -> int:
+        self._check_open()
+        return await self._listing.ask(lambda connection: postgres_events.trim(connection, before_ms, up_to))
 
     async def close(self) -> None:
         if self._is_closed:

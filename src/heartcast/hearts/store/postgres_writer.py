@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from heartcast.backends.postgres import Connection, Migrations
 from heartcast.core.errors import StoreUnavailable
 from heartcast.hearts.model import Heart, HeartKey, Outcome
+from heartcast.hearts.store import postgres_events
 from heartcast.hearts.store.grouped import Difference, Group, Name, Target, Write
 
 MIGRATIONS = Migrations(
@@ -36,6 +37,7 @@ MIGRATIONS = Migrations(
         CREATE TABLE heartcast_kind (name text COLLATE "C" PRIMARY KEY);
         INSERT INTO heartcast_kind SELECT DISTINCT kind FROM heartcast_target;
         """,
+        postgres_events.SCRIPT,
     ),
 )
 """Ids sort bytewise (COLLATE "C"), as everywhere else. Room is left in the pages of targets,
@@ -84,10 +86,14 @@ class Writer:
 
     Args:
         next_id: Makes ids of new hearts.
+        now_ms: Wall time, for events.
+        keeps_events: Whether changes are written to the outbox.
     """
 
-    def __init__(self, next_id: Callable[[], str]) -> None:
+    def __init__(self, next_id: Callable[[], str], now_ms: Callable[[], int], *, keeps_events: bool) -> None:
         self._next_id = next_id
+        self._now_ms = now_ms
+        self._keeps_events = keeps_events
         self._tids: dict[Name, int] = {}
         self._kinds: set[str] = set()
 
@@ -131,9 +137,12 @@ class Writer:
     async def _work(self, connection: Connection, writes: list[Write]) -> list[list[Outcome]]:
         keys = list(dict.fromkeys([key for write in writes for key in write.keys]))
         targets = await self._locked(connection, {(key[0], key[2]) for key in keys})
-        group = Group(targets, await _hearts(connection, keys, targets), self._next_id)
+        before = await _hearts(connection, keys, targets)
+        group = Group(targets, before, self._next_id, keeps_events=self._keeps_events)
         outcomes = [group.apply(write) for write in writes]
         await _save(connection, group.difference(), targets)
+        if group.changes:
+            await postgres_events.write(connection, group.changes, self._now_ms())
         return outcomes
 
     async def _locked(self, connection: Connection, names: set[Name]) -> dict[Name, Target]:

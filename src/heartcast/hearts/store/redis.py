@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from itertools import repeat
+from secrets import token_hex
 from typing import Any, TypeVar
 
 import structlog
@@ -21,14 +22,17 @@ from heartcast.backends.redis_pipe import RedisPipe, pack
 from heartcast.core.clock import Clock
 from heartcast.core.errors import SettingsError, StoreBusy, StoreUnavailable
 from heartcast.core.ids import IdSource, is_id
-from heartcast.hearts.model import Cause, Count, Heart, HeartKey, Outcome, Recount
+from heartcast.hearts.model import Cause, Count, EventPage, Heart, HeartKey, Outcome, Recount
 from heartcast.hearts.options import RedisOptions
 from heartcast.hearts.store import CountsDone, Done, HeartedDone, nothing
+from heartcast.hearts.store.redis_events import EVENTS, page_of, trim
 from heartcast.hearts.store.redis_rows import (
     ADD,
+    ADD_NOTED,
     COUNTS,
     HEARTED,
     REMOVE,
+    REMOVE_NOTED,
     SEPARATOR,
     Names,
     after,
@@ -41,7 +45,7 @@ from heartcast.hearts.store.redis_truth import MAX_REPAIR, RECOUNT, REPAIR, esca
 _MAX_READS = 1024
 """Reads that may wait; more would only grow older."""
 _SCAN_ROWS = 2000
-_SCRIPTS = (ADD, REMOVE, COUNTS, HEARTED, RECOUNT, REPAIR)
+_SCRIPTS = (ADD, ADD_NOTED, REMOVE, REMOVE_NOTED, COUNTS, HEARTED, RECOUNT, REPAIR, EVENTS)
 
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
@@ -80,6 +84,7 @@ class RedisHeartStore:
     Args:
         url: ``redis://…``; never logged.
         clock: Whose time is in the ids of new hearts.
+        keeps_events: Whether changes write events. All nodes on one server must agree.
 
     Raises:
         SettingsError: the URL is not one.
@@ -87,7 +92,16 @@ class RedisHeartStore:
 
     is_durable = True
 
-    def __init__(self, url: str, *, clock: Clock, options: RedisOptions | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Clock,
+        options: RedisOptions | None = None,
+        keeps_events: bool = False,
+    ) -> None:
+        self.keeps_events = keeps_events
+        self._now_ms = clock.wall_ms
         self._options = options or RedisOptions()
         self._names = Names(self._options.prefix)
         self._next_id = IdSource(clock).next
@@ -116,6 +130,8 @@ class RedisHeartStore:
         await self._pipe.ask("PING")
         if self._options.check:
             await self._check()
+        if self.keeps_events:
+            await self._pipe.ask("SET", self._names.epoch, token_hex(8), "NX")
 
     async def _check(self) -> None:
         wanted = {
@@ -162,13 +178,17 @@ class RedisHeartStore:
         names, send = self._names.of_heart, self._pipe.send
         if is_add:
             self._note_kinds(keys)
+        script, noted = (ADD, ADD_NOTED) if is_add else (REMOVE, REMOVE_NOTED)
+        head: tuple[str | int, ...] = ("EVALSHA", script.sha, 4)
+        stream: tuple[str, ...] = ()
+        event: tuple[str | int, ...] = ()
+        if self.keeps_events:
+            head, stream = ("EVALSHA", noted.sha, 5), (self._names.events,)
+            event = (cause, self._now_ms())
         for key, created_ms in zip(keys, times_ms, strict=False):
             target_id, user_id, kind = key
-            if is_add:
-                row = f"{self._next_id()}{created_ms}"
-                send(pack("EVALSHA", ADD.sha, 4, *names(key), user_id, target_id, kind, row), replied)
-            else:
-                send(pack("EVALSHA", REMOVE.sha, 4, *names(key), user_id, target_id, kind), replied)
+            row = f"{self._next_id()}{created_ms}" if is_add else ""
+            send(pack(*head, *names(key), *stream, user_id, target_id, kind, row, *event), replied)
         return None
 
     def _note_kinds(self, keys: Sequence[HeartKey]) -> None:
@@ -327,6 +347,17 @@ class RedisHeartStore:
         keys = (self._names.members(target_id, kind), self._names.of_target(target_id, kind))
         reply = await self._pipe.ask("EVALSHA", REPAIR.sha, 2, *keys, seen_count, seen_version, MAX_REPAIR)
         return None if reply is None else Count(target_id, reply[0], int(reply[1]))
+
+    # Events
+
+    async def events(self, after: int, limit: int) -> EventPage:
+        self._check_open()
+        keys = (self._names.events, self._names.epoch)
+        return page_of(await self._pipe.ask("EVALSHA", EVENTS.sha, 2, *keys, after + 1, limit))
+
+    async def trim_events(self, before_ms: int, up_to: int) -> int:
+        self._check_open()
+        return await trim(self._pipe.ask, self._names.events, before_ms, up_to)
 
     async def close(self) -> None:
         if self._is_closed:

@@ -4,6 +4,7 @@
     o kind target   sorted set: "row|user", the target's hearts, oldest first
     u kind user     sorted set: "row|target", the user's hearts, oldest first
     k               set: every kind
+    e, ee           stream: events, and their epoch
     i               sorted set: "row|kind|target|user", all hearts
 
 A row is the id's 26 characters and the time in milliseconds. Parts are joined by a
@@ -23,7 +24,11 @@ from heartcast.hearts.model import Heart, HeartKey
 SEPARATOR = "\x1f"
 ID_LENGTH = 26
 
-ADD = Script("""
+_EVENT = """
+redis.call('XADD', KEYS[5], '0-*', 'e', table.concat({DELTA, ARGV[5], ARGV[6], ARGV[3], ARGV[2], ARGV[1],
+    row, version, redis.call('HLEN', KEYS[1]) - 1}, '\\31'))
+"""
+_ADD = """
 local row = redis.call('HGET', KEYS[1], ARGV[1])
 if row then
     return {0, row, redis.call('HLEN', KEYS[1]) - 1, redis.call('HGET', KEYS[1], '')}
@@ -34,11 +39,14 @@ redis.call('ZADD', KEYS[2], 0, row .. '\\31' .. ARGV[1])
 redis.call('ZADD', KEYS[3], 0, row .. '\\31' .. ARGV[2])
 redis.call('ZADD', KEYS[4], 0, row .. '\\31' .. ARGV[3] .. '\\31' .. ARGV[2] .. '\\31' .. ARGV[1])
 local version = redis.call('HINCRBY', KEYS[1], '', 1)
-return {1, row, redis.call('HLEN', KEYS[1]) - 1, version}
-""")
+"""
+_ANSWER = "return {1, row, redis.call('HLEN', KEYS[1]) - 1, version}"
+ADD = Script(_ADD + _ANSWER)
 """KEYS m, o, u, i; ARGV user, target, kind, row -> {changed, row, count, version}."""
+ADD_NOTED = Script(_ADD + _EVENT.replace("DELTA", "1") + _ANSWER)
+"""The same with an event. KEYS also e; ARGV also cause, time."""
 
-REMOVE = Script("""
+_REMOVE = """
 local version = redis.call('HGET', KEYS[1], '')
 if not version then
     return {0, false, 0, 0}
@@ -52,9 +60,11 @@ redis.call('ZREM', KEYS[2], row .. '\\31' .. ARGV[1])
 redis.call('ZREM', KEYS[3], row .. '\\31' .. ARGV[2])
 redis.call('ZREM', KEYS[4], row .. '\\31' .. ARGV[3] .. '\\31' .. ARGV[2] .. '\\31' .. ARGV[1])
 version = redis.call('HINCRBY', KEYS[1], '', 1)
-return {1, row, redis.call('HLEN', KEYS[1]) - 1, version}
-""")
-"""KEYS m, o, u, i; ARGV user, target, kind -> {changed, row or nil, count, version}."""
+"""
+REMOVE = Script(_REMOVE + _ANSWER)
+"""KEYS m, o, u, i; ARGV user, target, kind, "" -> {changed, row or nil, count, version}."""
+REMOVE_NOTED = Script(_REMOVE + _EVENT.replace("DELTA", "-1") + _ANSWER)
+"""The same with an event. KEYS also e; ARGV also cause, time."""
 
 COUNTS = Script("""
 local answer = {}
@@ -90,6 +100,8 @@ class Names:
         self._of_user = f"{prefix}u{SEPARATOR}"
         self.all_hearts = f"{prefix}i"
         self.kinds = f"{prefix}k"
+        self.events = f"{prefix}e"
+        self.epoch = f"{prefix}ee"
 
     def members(self, target_id: str, kind: str) -> str:
         return f"{self._members}{kind}{SEPARATOR}{target_id}"

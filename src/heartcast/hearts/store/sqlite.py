@@ -23,9 +23,17 @@ from heartcast.backends.sqlite import FileLock, GroupThread, Tuning, open_reader
 from heartcast.core.clock import Clock
 from heartcast.core.errors import StoreBusy, StoreUnavailable
 from heartcast.core.ids import IdSource, is_id
-from heartcast.hearts.model import Cause, Count, Heart, HeartKey, Outcome, Recount
+from heartcast.hearts.model import Cause, Count, EventPage, Heart, HeartKey, Outcome, Recount
 from heartcast.hearts.options import SqliteOptions
-from heartcast.hearts.store import CountsDone, Done, HeartedDone, nothing, sqlite_reader, sqlite_truth
+from heartcast.hearts.store import (
+    CountsDone,
+    Done,
+    HeartedDone,
+    nothing,
+    sqlite_events,
+    sqlite_reader,
+    sqlite_truth,
+)
 from heartcast.hearts.store.awaiting import result_of
 from heartcast.hearts.store.grouped import Write
 from heartcast.hearts.store.sqlite_alone import Alone
@@ -63,6 +71,7 @@ class SqliteHeartStore:
     Args:
         path: The database, made with its folder when it is not there.
         clock: Whose time is in the ids of new hearts.
+        keeps_events: Whether changes write events.
 
     Raises:
         SettingsError: another process has it, or it is locked, corrupt, not writable,
@@ -71,8 +80,16 @@ class SqliteHeartStore:
 
     is_durable = True
 
-    def __init__(self, path: Path, *, clock: Clock, options: SqliteOptions | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Clock,
+        options: SqliteOptions | None = None,
+        keeps_events: bool = False,
+    ) -> None:
         options = options or SqliteOptions()
+        self.keeps_events = keeps_events
         tuning = Tuning(
             synchronous=options.synchronous,
             cache_bytes=options.cache_mb << 20,
@@ -84,11 +101,11 @@ class SqliteHeartStore:
         try:
             self._connection = open_writer(path, SCHEMA, tuning)
             self._read_connection = open_reader(path, tuning)
+            self._writer = Writer(self._connection, IdSource(clock), clock.wall_ms, keeps_events=keeps_events)
         except BaseException:
             self._lock.close()
             raise
         self._max_keys = options.queue_keys
-        self._writer = Writer(self._connection, IdSource(clock))
         loop = asyncio.get_running_loop()
         self._writes = GroupThread("hearts-write", loop, self._handle)
         self._reads = GroupThread("hearts-read", loop, self._answer)
@@ -308,6 +325,17 @@ class SqliteHeartStore:
                 done(count)
 
             self._alone(run, repaired)
+
+        return await result_of(start)
+
+    # Events
+
+    async def events(self, after: int, limit: int) -> EventPage:
+        return await self._result(lambda connection: sqlite_events.page(connection, after, limit))
+
+    async def trim_events(self, before_ms: int, up_to: int) -> int:
+        def start(done: Callable[[int | StoreUnavailable], None]) -> None:
+            self._alone(lambda connection: sqlite_events.trim(connection, before_ms, up_to), done)
 
         return await result_of(start)
 

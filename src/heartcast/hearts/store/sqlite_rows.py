@@ -15,11 +15,9 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from heartcast.backends.sqlite import Schema
+from heartcast.hearts.store import sqlite_events
 
-SCHEMA = Schema(
-    application_id=0x68656172,  # "hear"
-    version=1,
-    script="""
+_HEARTS = """
     CREATE TABLE kind (kid INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
     CREATE TABLE target (
         tid INTEGER PRIMARY KEY, kid INTEGER NOT NULL, target_id TEXT NOT NULL,
@@ -30,7 +28,12 @@ SCHEMA = Schema(
     ) WITHOUT ROWID;
     CREATE UNIQUE INDEX heart_user ON heart (user, tid);
     CREATE INDEX heart_target ON heart (tid, id)
-    """,
+"""
+SCHEMA = Schema(
+    application_id=0x68656172,  # "hear"
+    version=2,
+    script=f"{_HEARTS};{sqlite_events.SCRIPT}",
+    upgrades=(sqlite_events.SCRIPT,),
     page_bytes=1024,
 )
 """``heart`` is in order of ids, so new rows append. ``heart_user`` finds a membership and

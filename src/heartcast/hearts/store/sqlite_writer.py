@@ -12,11 +12,12 @@ forgets them all and reads them anew.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import cast
 
 from heartcast.core.ids import IdSource
 from heartcast.hearts.model import Heart, HeartKey, Outcome
+from heartcast.hearts.store import sqlite_events
 from heartcast.hearts.store.grouped import Difference, Group, Name, Target, Write
 from heartcast.hearts.store.sqlite_rows import FIND_HEARTS, FIND_TARGETS, Statement, packed, unpacked
 
@@ -53,10 +54,17 @@ class Writer:
     Args:
         connection: In autocommit mode; stays the caller's.
         ids: Makes ids of new hearts; used by nobody else.
+        now_ms: Wall time, for events.
+        keeps_events: Whether changes are written to the outbox.
     """
 
-    def __init__(self, connection: sqlite3.Connection, ids: IdSource) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, ids: IdSource, now_ms: Callable[[], int], *, keeps_events: bool
+    ) -> None:
         self._connection = connection
+        self._now_ms = now_ms
+        self._keeps_events = keeps_events
+        self._last_event = sqlite_events.last_number(connection)
         self._next_id = ids.next
         self._targets: dict[Name, _Target] = {}
         self._kids: dict[str, int] = {}
@@ -74,11 +82,12 @@ class Writer:
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
-            outcomes = self._work(writes)
+            outcomes, events = self._work(writes)
             connection.execute("COMMIT")
         except BaseException:
             self._undo()
             raise
+        self._last_event += events
         return outcomes
 
     def _undo(self) -> None:
@@ -92,16 +101,18 @@ class Writer:
         self._kids.clear()
         self._next_tid = 0
 
-    def _work(self, writes: list[Write]) -> list[list[Outcome]]:
+    def _work(self, writes: list[Write]) -> tuple[list[list[Outcome]], int]:
         keys = dict.fromkeys([key for write in writes for key in write.keys])
         self._learn_targets(keys)
         targets: dict[Name, Target] = {
             name: self._targets[name] for name in {(target_id, kind) for target_id, _, kind in keys}
         }
-        group = Group(targets, self._find_hearts(list(keys)), self._next_id)
+        group = Group(targets, self._find_hearts(list(keys)), self._next_id, keeps_events=self._keeps_events)
         outcomes = [group.apply(write) for write in writes]
         self._save(group.difference())
-        return outcomes
+        if group.changes:
+            sqlite_events.write(self._connection, group.changes, self._last_event, self._now_ms())
+        return outcomes, len(group.changes)
 
     def _learn_targets(self, keys: Iterable[HeartKey]) -> None:
         if len(self._targets) > _MAX_TARGETS:
