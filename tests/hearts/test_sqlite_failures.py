@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from heartcast.core.clock import SystemClock
-from heartcast.core.errors import SettingsError, StoreUnavailable
+from heartcast.core.errors import SettingsError, StoreBusy, StoreUnavailable
 from heartcast.core.ids import IdSource
 from heartcast.hearts.model import HeartKey, Outcome
 from heartcast.hearts.options import SqliteOptions
@@ -87,7 +87,7 @@ async def test_a_full_queue_refuses_at_once_and_keeps_what_it_took(store: Sqlite
     answers: list[list[Outcome] | StoreUnavailable] = []
     for call in range(5):
         store.add(keys_of(f"t{call}", range(400)), 1, answers.append)
-    assert [type(answer) for answer in answers] == [StoreUnavailable] * 3
+    assert [type(answer) for answer in answers] == [StoreBusy] * 3
     assert store.refused == 3
     await store.close()
     assert [len(answer) for answer in answers if isinstance(answer, list)] == [400, 400]

@@ -26,6 +26,7 @@ from heartcast.api.cors import Origins, cors_headers
 from heartcast.api.route import Route
 from heartcast.app import guards, instruments
 from heartcast.app.cluster import Cluster
+from heartcast.app.effects import effects
 from heartcast.app.inbox_channel import InboxChannels, deliver_by
 from heartcast.app.personal import personal
 from heartcast.app.settings import Settings
@@ -122,6 +123,7 @@ def assemble(
     bus.follow(hot_view)
     if recommending is not None:
         bus.follow(recommending.view)
+    effects_ = effects(settings, clock, heart_store, bus)
     views = Views(
         heart_store.scan, bus.flush, [hot_view, *([recommending.view] if recommending is not None else [])]
     )
@@ -137,6 +139,7 @@ def assemble(
     routes = [
         *visitors.routes(hearts),
         *push_routes.routes(pushes, hearts.degraded),
+        *effects_.routes,
         *ranking_routes.routes(boards, clock.wall_ms),
         *(recommending.routes if recommending is not None else ()),
         *realtime_routes.routes(realtime),
@@ -172,6 +175,7 @@ def assemble(
         admit=admission.shed if settings.limits_on else None,
         limit=admission.limit if settings.limits_on else None,
     )
+    effects_.feed.is_stopping = lambda: port.is_draining
     system = System(
         settings=settings,
         clock=clock,
@@ -180,6 +184,7 @@ def assemble(
         heart_store=heart_store,
         hearts=hearts,
         abuse=visitors.guard,
+        effects=effects_,
         live_counts=live_counts,
         boards=boards,
         live_hot=live_hot,

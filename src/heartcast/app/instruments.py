@@ -160,6 +160,10 @@ def _bind_hearts(system: System) -> None:
         metrics.bind("heartcast_taste_items", lambda: for_you.taste.items)
         metrics.bind("heartcast_taste_untracked_total", lambda: for_you.taste.untracked)
 
+    feed = system.effects.feed
+    metrics.bind("heartcast_events_last", lambda: feed.last)
+    metrics.bind("heartcast_events_trimmed_total", lambda: feed.trimmed)
+    metrics.bind_each("heartcast_events_lag", lambda: {(name,): lag for name, lag in feed.lags().items()})
     if isinstance(store := system.heart_store, _Grouped):
         metrics.bind("heartcast_heart_writes_waiting", lambda: store.waiting_keys)
         metrics.bind("heartcast_heart_commits_total", lambda: store.groups)

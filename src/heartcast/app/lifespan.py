@@ -113,6 +113,7 @@ class _Lifespan:
                 tasks.create_task(self._watch_load(system)),
                 tasks.create_task(self._rebuild(system)),
                 tasks.create_task(system.authenticator.run()),
+                tasks.create_task(system.effects.run()),
             ]
             try:
                 await server.serve()

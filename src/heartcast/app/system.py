@@ -10,6 +10,7 @@ from litestar import Litestar
 from heartcast.api.admission import Admission
 from heartcast.api.auth import Authenticator
 from heartcast.app.cluster import Cluster
+from heartcast.app.effects import Effects
 from heartcast.app.personal import Personal
 from heartcast.app.settings import Settings
 from heartcast.app.shared_limits import SharedLimits
@@ -62,6 +63,7 @@ class System:
     hearts: HeartService
     abuse: AbuseGuard | None
     """None: every heart counts."""
+    effects: Effects
     live_counts: LiveCounts
     boards: HotBoards
     live_hot: LiveHot

@@ -5,6 +5,7 @@
     │   ├── MalformedBody            not JSON at all, or not UTF-8
     │   └── BodyTooLarge             more bytes than the limit
     ├── NotFound                     there is no such thing
+    ├── Gone                         it was there and will not come back
     ├── Forbidden                    the caller may not do this
     │   └── Unauthenticated          the caller did not say who it is, or the proof is bad
     ├── Conflict                     the state does not allow it
@@ -59,6 +60,12 @@ class BodyTooLarge(InvalidInput):
 
 class NotFound(HeartcastError):
     code = "not_found"
+
+
+class Gone(HeartcastError):
+    """It was there and will not come back."""
+
+    code = "gone"
 
 
 class Forbidden(HeartcastError):

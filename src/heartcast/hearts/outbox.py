@@ -19,8 +19,8 @@ from typing import NamedTuple
 import structlog
 
 from heartcast.core.clock import Clock
-from heartcast.core.errors import HeartcastError, InvalidInput, NotFound, Overloaded, StoreUnavailable
-from heartcast.hearts.model import HeartChanged, HeartEvent
+from heartcast.core.errors import Gone, InvalidInput, NotFound, Overloaded, StoreUnavailable
+from heartcast.hearts.model import HIDDEN, HeartChanged, HeartEvent
 from heartcast.hearts.options import OutboxOptions
 from heartcast.hearts.store import HeartStore
 
@@ -39,19 +39,13 @@ _CURSOR = re.compile(r"([0-9a-f]{16})-([0-9]{1,18})")
 _log = structlog.get_logger("heartcast")
 
 
-class EventsGone(HeartcastError):
-    """Events behind this cursor are gone, or it is of another history."""
-
-    code = "events_gone"
-
-
 class Page(NamedTuple):
-    """Some events, oldest first."""
+    """Some events, oldest first. May have none, or fewer than asked for, and not be the last."""
 
     events: list[HeartEvent]
     epoch: str
     number: int
-    """Of the last event here, or of the cursor asked for when there is none."""
+    """Of the last event that was looked at: where the next page begins."""
     last: int
     """Number of the newest event there is."""
 
@@ -78,7 +72,8 @@ class Feed:
         self._now_ms = clock.wall_ms
         self._news = asyncio.Event()
         self._waiting = 0
-        self._is_stopping = False
+        self.is_stopping: Callable[[], bool] = lambda: False
+        """Says that nobody may wait any longer."""
         self._holds: dict[str, Callable[[], int]] = {}
         self.last = 0
         """Number of the newest event that was seen."""
@@ -106,11 +101,6 @@ class Feed:
         """As ``apply``: what happened is read from the store anyway."""
         self._wake()
 
-    def stop(self) -> None:
-        """Answer everyone who waits, now and from now on."""
-        self._is_stopping = True
-        self._wake()
-
     def _wake(self) -> None:
         news, self._news = self._news, asyncio.Event()
         news.set()
@@ -125,21 +115,22 @@ class Feed:
 
         Raises:
             InvalidInput: this is no cursor.
-            EventsGone: events between the cursor and what is kept are gone.
+            Gone: code ``events_gone``; events behind the cursor are not kept any more, or it is of another
+                history.
             NotFound: this store keeps no events.
             Overloaded: too many wait already.
             StoreUnavailable: the store cannot answer now.
         """
         news = self._news
         page = await self._page(after, limit)
-        if page.events or wait_s <= 0 or self._is_stopping:
+        if page.number < page.last or page.events or wait_s <= 0 or self.is_stopping():
             return page
         if self._waiting >= _MAX_WAITERS:
             raise Overloaded("too many wait for events; ask again without waiting")
         self._waiting += 1
         try:
             async with asyncio.timeout(wait_s):
-                while not page.events and not self._is_stopping:
+                while page.number == page.last and not page.events and not self.is_stopping():
                     await news.wait()
                     news = self._news
                     page = await self._page(page.cursor, limit)
@@ -162,7 +153,9 @@ class Feed:
             reaches = events[0].number if events else last + 1
             _check(reaches == number + 1, "events behind this cursor are no longer kept")
         newest = events[-1].number if events else max(number, last)
-        return Page(events, found_epoch, newest, last)
+        # What only its giver sees is nobody's event.
+        counted = [event for event in events if not event.change.kind.startswith(HIDDEN)]
+        return Page(counted, found_epoch, newest, last)
 
     async def run(self) -> None:
         """Look for events of other nodes while somebody waits, and trim. Ends when cancelled."""
@@ -171,6 +164,8 @@ class Feed:
             try:
                 if self._waiting:
                     await self._look()
+                if self.is_stopping():
+                    self._wake()
                 if trim_in_s <= 0:
                     trim_in_s = _TRIM_S
                     await self.trim()
@@ -208,10 +203,12 @@ def _parsed(after: str) -> tuple[str, int]:
         return "", 0
     match = _CURSOR.fullmatch(after)
     if match is None:
-        raise InvalidInput('must be a cursor of this feed, "latest", or left out', code="bad_cursor")
+        raise InvalidInput('must be a cursor of this feed, "latest", or left out', code="invalid_cursor")
     return match[1], int(match[2])
 
 
 def _check(is_good: bool, problem: str) -> None:
     if not is_good:
-        raise EventsGone(f"{problem}; begin anew with a recount of your own, then without a cursor")
+        raise Gone(
+            f"{problem}; take stock of the hearts there are, then go on without a cursor", code="events_gone"
+        )

@@ -116,6 +116,9 @@ CATALOGUE: tuple[Metric, ...] = (
     ),
     Metric("heartcast_heart_writes_waiting", "gauge", "Heart writes that wait for their commit."),
     Metric("heartcast_heart_commits_total", "counter", "Transactions committed by the heart store."),
+    Metric("heartcast_events_last", "gauge", "Number of the newest event of the outbox that was seen."),
+    Metric("heartcast_events_trimmed_total", "counter", "Events dropped because their time was over."),
+    Metric("heartcast_events_lag", "gauge", "Events that a follower has yet to take.", ("follower",)),
     Metric("heartcast_live_counts_total", "counter", "Live counts published."),
     Metric(
         "heartcast_bus_dropped_total", "counter", "Events that found the bus full; the views were rebuilt."
