@@ -261,3 +261,21 @@ def test_whatever_happens_no_shard_has_two_owners_and_calm_brings_floor_or_ceil(
     assert max(counts) - min(counts) <= 1
     for seen in epochs.values():
         assert seen == sorted(set(seen)), "an epoch was given twice"
+
+
+def test_a_shard_is_long_unowned_only_after_a_dead_node_should_have_been_replaced(town: Town) -> None:
+    first, second = town.start("a"), town.start("b")
+    seen: list[int] = []
+    town.advance(5, look=lambda: seen.extend(first.long_unowned()))
+    town.kill(second)
+    town.advance(8, look=lambda: seen.extend(first.long_unowned()))
+    assert seen == []
+
+    def refuse(shard: int, node_id: str, lease_s: float, done: Callable[[None], None]) -> None:
+        done(None)
+
+    town.registry.acquire = refuse  # type: ignore[method-assign, assignment]
+    first.leave(lambda: None)
+    third = town.start("c")
+    town.advance(8)
+    assert third.long_unowned() == list(range(64))

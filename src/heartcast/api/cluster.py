@@ -37,6 +37,8 @@ class NodeState(msgspec.Struct, frozen=True):
     """The same after a restart; what the ring places by."""
     url: str
     """Where clients reach it."""
+    admin_url: str
+    """Where it shows its own metrics, on its own machine; empty when it has no such port."""
     started_at: str
     """RFC 3339, UTC."""
     version: str
@@ -151,6 +153,7 @@ def _node_state(node: Node, shards: list[int], is_this: bool) -> NodeState:
         id=node.id,
         name=node.name,
         url=node.url,
+        admin_url=node.admin_url,
         started_at=rfc3339(node.started_ms),
         version=node.version,
         is_leaving=node.is_leaving,

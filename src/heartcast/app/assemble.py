@@ -25,6 +25,7 @@ from heartcast.api.auth import Authenticator
 from heartcast.api.cors import Origins, cors_headers
 from heartcast.api.route import Route
 from heartcast.app import guards, instruments
+from heartcast.app.admin import admin_server
 from heartcast.app.cluster import Cluster
 from heartcast.app.effects import effects
 from heartcast.app.inbox_channel import InboxChannels, deliver_by
@@ -33,6 +34,7 @@ from heartcast.app.settings import Settings
 from heartcast.app.shared_limits import SharedLimits
 from heartcast.app.shared_realtime import shared_realtime
 from heartcast.app.system import LOAD_LOOK_S, Readiness, System
+from heartcast.app.together import admin_routes, together
 from heartcast.app.views import HotView, Views
 from heartcast.app.visiting import visiting
 from heartcast.core.bus import Bus
@@ -149,6 +151,7 @@ def assemble(
         *(dev.routes(authenticator) if settings.is_open else ()),
     ]
     routes.append(openapi.route(routes))
+    own_routes, routes = admin_routes(routes), together(routes, cluster, metrics)
 
     options = _http_options(settings)
     origins = Origins(options.allowed_origins)
@@ -203,6 +206,7 @@ def assemble(
         admission=admission,
         shared_limits=shared_limits,
         breakers=breakers,
+        admin=admin_server(settings, clock, own_routes, authenticator, _handler_failed),
         loop_lag=LoopLag(LOAD_LOOK_S, clock.monotonic_s()),
         readiness=readiness,
     )

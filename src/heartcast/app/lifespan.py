@@ -73,6 +73,7 @@ class _Lifespan:
         self._settings = settings
         self._on_ready = on_ready
         self._rebuild_wanted = asyncio.Event()
+        self._refused: HeartcastError | None = None
 
     async def run(self) -> None:
         settings, clock, loop = self._settings, SystemClock(), asyncio.get_running_loop()
@@ -104,9 +105,15 @@ class _Lifespan:
         await system.views.rebuild()
         system.realtime.start()
         system.pushes.start()
-        server = Server(system.port, system.application, close_sessions=lambda: self._drain(system))
-        refused: HeartcastError | None = None
+        server = Server(
+            system.port,
+            system.application,
+            close_sessions=lambda: self._drain(system),
+            shares_port=self._settings.cluster.worker > 0,
+        )
         async with asyncio.TaskGroup() as tasks:
+            if system.admin is not None:
+                tasks.create_task(self._serve(system.admin, server.stop))
             housekeeping = [
                 tasks.create_task(self._announce(server, system)),
                 tasks.create_task(self._sample(system)),
@@ -115,19 +122,26 @@ class _Lifespan:
                 tasks.create_task(system.authenticator.run()),
                 tasks.create_task(system.effects.run()),
             ]
-            try:
-                await server.serve()
-            except HeartcastError as error:
-                refused = error  # raised below: the group would wrap it
-            finally:
-                for task in housekeeping:
-                    task.cancel()
-        if refused is not None:
-            raise refused
+            await self._serve(server, system.admin.stop if system.admin is not None else _nothing)
+            for task in housekeeping:
+                task.cancel()
+        if self._refused is not None:
+            raise self._refused
+
+    async def _serve(self, server: Server, then: Callable[[], None]) -> None:
+        """Serve until it is stopped, then stop the other."""
+        try:
+            await server.serve()
+        except HeartcastError as error:
+            self._refused = error  # raised later: the group would wrap it
+        finally:
+            then()
 
     async def _announce(self, server: Server, system: System) -> None:
         await server.ready.wait()
-        system.cluster.join(self._settings, server.url)
+        if system.admin is not None:
+            await system.admin.ready.wait()
+        system.cluster.join(self._settings, server.url, system.admin.url if system.admin else "")
         system.readiness.reason = None
         listening = Listening(
             url=server.url,
@@ -182,6 +196,10 @@ class _Lifespan:
             fate = "kept in the journal" if system.pushes.journal.is_durable else "lost"
             _log.error("stopped with pushes still queued", pushes=left, fate=fate)
         await system.realtime.stop()
+
+
+def _nothing() -> None:
+    """There is no other server."""
 
 
 def _data_in_words(settings: Settings) -> str:

@@ -18,6 +18,7 @@ from heartcast.app.views import Views
 from heartcast.core.bus import Bus
 from heartcast.core.clock import Clock
 from heartcast.gateway.port import HttpPort
+from heartcast.gateway.server import Server
 from heartcast.gateway.websocket import WebSocketGateway
 from heartcast.hearts.abuse import AbuseGuard
 from heartcast.hearts.live import LiveCounts
@@ -82,5 +83,7 @@ class System:
     shared_limits: SharedLimits | None
     """Budgets in Redis; None where this process counts alone."""
     breakers: Registry
+    admin: Server | None
+    """Where this process alone is asked how it is; None where the port is its own."""
     loop_lag: LoopLag
     readiness: Readiness

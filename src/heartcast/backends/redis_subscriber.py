@@ -186,3 +186,4 @@ class RedisSubscriber:
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
         self._hang_up()
+        await asyncio.sleep(0)  # the loop closes the socket in its next turn

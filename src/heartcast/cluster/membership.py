@@ -85,6 +85,7 @@ class Membership:
         self._owners: dict[int, str] = {}
         self._held: dict[int, _Held] = {}
         self._not_before_s: dict[int, float] = {}
+        self._unowned_since_s: dict[int, float] = {}
         self._acquiring: set[int] = set()
         self._beat_due_s = 0.0
         self._is_beating = False
@@ -157,6 +158,13 @@ class Membership:
         self.me = msgspec.structs.replace(self.me, **fields)
         self._nodes = [self.me]
         self.ring = Ring([self.me.name])
+
+    def long_unowned(self) -> list[int]:
+        """Shards that nobody owned for longer than a hand-over or a dead node explains."""
+        if self.seen_s is None:
+            return []
+        before_s = self._now_s() - self.options.lease_s - 2 * self.options.renew_s
+        return [shard for shard, since_s in sorted(self._unowned_since_s.items()) if since_s < before_s]
 
     # The clock's side
 
@@ -239,6 +247,11 @@ class Membership:
             self._not_before_s[shard] = now_s + lease.left_s
         for shard in view.given_back:
             self._not_before_s.pop(shard, None)
+        for shard in range(self.shards):
+            if shard in view.leases:
+                self._unowned_since_s.pop(shard, None)
+            else:
+                self._unowned_since_s.setdefault(shard, now_s)
         nodes = list(view.nodes)
         owners = {shard: lease.node for shard, lease in view.leases.items()}
         if nodes == self._nodes and owners == self._owners:
@@ -284,6 +297,7 @@ class Membership:
             return
         self._held[shard] = _Held(epoch, until_s)
         self._owners[shard] = self.me.id
+        self._unowned_since_s.pop(shard, None)
         self.gained += 1
         self._call(partial(self.on_gain, shard, epoch))
         self._tell_change()

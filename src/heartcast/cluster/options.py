@@ -28,6 +28,10 @@ class ClusterOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Where clients and load balancers reach this node, as in ``https://node-1.example.org``. Empty:
     where it listens, if that is not every address."""
 
+    admin_port: int = 0
+    """Port on 127.0.0.1 where each node of a cluster shows its own ``/metrics`` and health; the workers
+    of ``--workers`` take it and those after it. 0: any free one, shown in ``/api/v1/nodes``."""
+
     lease_s: float = 4.0
     """How long a node that stopped saying that it is there keeps its shards, 1 to 60. A dead node's
     shards are elsewhere after this and a second or two."""
@@ -58,6 +62,8 @@ class ClusterOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             raise ValueError("prefix: must be 1 to 40 letters and digits")
         if not _NAME(self.node_name):
             raise ValueError("node_name: must be at most 100 letters, digits and ._:-")
+        if not 0 <= self.admin_port <= 65_000:
+            raise ValueError("admin_port: must be between 0 and 65000")
         if not 1 <= self.lease_s <= 60:
             raise ValueError("lease_s: must be between 1 and 60")
         for name in ("renew_s", "margin_s"):

@@ -11,7 +11,7 @@ well below a megabyte.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Protocol
 
@@ -118,6 +118,31 @@ class Post:
         )))  # fmt: skip
         self._waiting[number] = _Waiting(done, timer)
         self._send(node, _CALL, subject, number, body)
+
+    def call_each(
+        self,
+        nodes: Iterable[str],
+        subject: str,
+        body: bytes,
+        done: Callable[[dict[str, bytes]], None],
+        timeout_s: float = 2.0,
+    ) -> None:
+        """Ask several nodes; ``done`` is called once, with the answers of those who gave one."""
+        answers: dict[str, bytes] = {}
+        waiting = set(nodes)
+        if not waiting:
+            self._later(0, partial(done, answers))
+            return
+
+        def answered(node: str, answer: bytes | StoreUnavailable) -> None:
+            waiting.discard(node)
+            if not isinstance(answer, StoreUnavailable):
+                answers[node] = answer
+            if not waiting:
+                done(answers)
+
+        for node in tuple(waiting):
+            self.call(node, subject, body, partial(answered, node), timeout_s)
 
     def _send(self, node: str, kind: int, subject: str, number: int, body: bytes) -> None:
         self.sent += 1

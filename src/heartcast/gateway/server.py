@@ -50,6 +50,7 @@ class Server(uvicorn.Server):
         takes_signals: Whether SIGINT and SIGTERM stop this server; a second one cuts the wait.
         tunes_collector: Whether to freeze what exists at start and let the garbage collector run
             rarely; for the process as a whole.
+        shares_port: Whether other processes listen on the same port (SO_REUSEPORT).
 
     Raises:
         SettingsError: the certificate or its key cannot be read or do not fit.
@@ -58,6 +59,7 @@ class Server(uvicorn.Server):
     def __init__(
         self, port: HttpPort, app: Any, *, close_sessions: Callable[[], Awaitable[None]] = _nothing,
         lifespan: Literal["on", "off"] = "off", takes_signals: bool = True, tunes_collector: bool = True,
+        shares_port: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(_uvicorn_config(port.options, app, lifespan))
         self.port = port
@@ -69,6 +71,7 @@ class Server(uvicorn.Server):
         self._close_sessions = close_sessions
         self._takes_signals = takes_signals
         self._tunes_collector = tunes_collector
+        self._shares_port = shares_port
         self._stop = asyncio.Event()
 
     @property
@@ -103,7 +106,12 @@ class Server(uvicorn.Server):
         options = self.port.options
         try:
             server = await loop.create_server(
-                self._make_protocol, options.host, options.port, ssl=self.config.ssl, backlog=options.backlog
+                self._make_protocol,
+                options.host,
+                options.port,
+                ssl=self.config.ssl,
+                backlog=options.backlog,
+                reuse_port=self._shares_port or None,
             )
         except (OSError, UnicodeError) as error:
             await self.lifespan.shutdown()

@@ -149,6 +149,21 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric("heartcast_metric_children_folded", "gauge", "Children beyond 200 in this scrape, all metrics."),
 )
 
+LARGEST = frozenset(
+    (
+        "heartcast_build_info",
+        "heartcast_uptime_seconds",
+        "heartcast_event_loop_lag_seconds",
+        "heartcast_hot_items",
+        "heartcast_taste_users",
+        "heartcast_taste_items",
+        "process_start_time_seconds",
+        "process_max_fds",
+    )
+)
+"""Gauges of which several processes show the largest: each has its own view of the same thing,
+or adding them up would mean nothing. All others are added up."""
+
 _BY_NAME = {metric.name: metric for metric in CATALOGUE}
 
 Values = Mapping[Labels, float]
@@ -225,6 +240,10 @@ class Metrics(Collector):
         """The scrape: body and content type, in the format that ``accept`` asks for."""
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
+
+    def families(self) -> Iterable[Family]:
+        """Everything that a scrape would show."""
+        return self._registry.collect()
 
     def collect(self) -> Iterator[Family]:
         """What prometheus-client calls at each scrape."""
