@@ -1,8 +1,12 @@
 """The server API for realtime, as stock clients of the Centrifugo server speak it.
 
 ``POST /api/<method>`` with a JSON body answers 200 with ``{"result": {…}}`` or
-``{"error": {"code", "message"}}``; only a caller without a valid key gets a 401. The
-methods are those that make sense in one process; ``batch`` runs several of them.
+``{"error": {"code", "message"}}``; only a caller without a valid key gets a 401.
+``batch`` runs several methods.
+
+Among several nodes it does not matter which one is asked. Publications, history and
+presence are shared; what is about sessions is done here and, by ``Others``, at every
+other node, and answered when all have done it.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import Raw, Struct
@@ -32,6 +36,18 @@ MAX_HISTORY_PAGE = 1_000
 
 Done = Callable[[bytes | Refusal], None]
 """Takes the result as JSON, or the error; called exactly once."""
+
+
+class Others(Protocol):
+    """The other nodes of the installation."""
+
+    def ask(self, subject: str, body: bytes, done: Callable[[list[bytes] | StoreUnavailable], None]) -> None:
+        """Ask them all; ``done`` gets all answers, or the failure when one gave none."""
+        ...
+
+    def on(self, subject: str, handler: Callable[[bytes, Callable[[bytes], None]], None]) -> None:
+        """Say who answers when another node asks."""
+        ...
 
 
 class PublishBody(Struct):
@@ -70,6 +86,14 @@ class DisconnectBody(Struct):
     disconnect: CloseCode | None = None
 
 
+class RefreshBody(Struct):
+    user: str
+    client: str | None = None
+    expired: bool = False
+    expire_at: int | None = None
+    """Unix time in seconds; None: the connection does not end by itself any more."""
+
+
 class ChannelBody(Struct):
     channel: str
 
@@ -100,10 +124,15 @@ class ErrorDocument(Struct):
 
 
 class ServerApi:
-    """The methods, by name. One for the whole process."""
+    """The methods, by name. One for the whole process.
 
-    def __init__(self, realtime: Realtime) -> None:
+    Args:
+        others: The other nodes; None: there are none, or they have channels of their own.
+    """
+
+    def __init__(self, realtime: Realtime, others: Others | None = None) -> None:
         self._realtime = realtime
+        self._others = others
         self._hub = realtime.hub
         self._started_s = realtime.clock.monotonic_s()
         self.methods: dict[str, tuple[type[Any], Callable[[Any, Done], None], str]] = {
@@ -116,6 +145,7 @@ class ServerApi:
                 "Unsubscribe a user's connections.",
             ),
             "disconnect": (DisconnectBody, self.disconnect, "Close a user's connections."),
+            "refresh": (RefreshBody, self.refresh, "Let a user's connections end later, or now."),
             "history": (HistoryBody, self.history, "Read a channel's history."),
             "history_remove": (ChannelBody, self.history_remove, "Remove a channel's history."),
             "presence": (ChannelBody, self.presence, "Who is in a channel."),
@@ -127,9 +157,45 @@ class ServerApi:
         self._decoders = {
             name: msgspec.json.Decoder(body).decode for name, (body, _, _) in self.methods.items()
         }
+        if others is not None:
+            for name in ("publish", *_EVERYWHERE):
+                others.on(f"api.{name}", partial(self._asked, name))
 
     def run(self, method: str, body: bytes, done: Done) -> None:
-        """Run one method on its JSON body."""
+        """Run one method on its JSON body, at all nodes that it is about."""
+        if method in _EVERYWHERE:
+            done = self._at_others_too(method, body, done, _EVERYWHERE[method])
+        self._run_here(method, body, done)
+
+    def _at_others_too(self, method: str, body: bytes, done: Done, join: Join) -> Done:
+        """What to call when this node has done its part, so that the others do theirs."""
+        others = self._others
+        if others is None:
+            return done
+
+        def done_here(answer: bytes | Refusal) -> None:
+            if isinstance(answer, Refusal):
+                done(answer)
+            else:
+                others.ask(f"api.{method}", body, partial(done_there, answer))
+
+        def done_there(mine: bytes, answers: list[bytes] | StoreUnavailable) -> None:
+            done(envelopes.INTERNAL if isinstance(answers, StoreUnavailable) else join([mine, *answers]))
+
+        return done_here
+
+    def _asked(self, method: str, body: bytes, answer: Callable[[bytes], None]) -> None:
+        """Another node asks."""
+        if method == "publish":
+            told = self._decoders[method](body)
+            self._hub.publish(told.channel, bytes(told.data), tags=told.tags)
+            answer(b"{}")
+        else:
+            self._run_here(
+                method, body, lambda result: answer(result if isinstance(result, bytes) else b"{}")
+            )
+
+    def _run_here(self, method: str, body: bytes, done: Done) -> None:
         decode = self._decoders.get(method)
         if decode is None:
             done(envelopes.METHOD_NOT_FOUND)
@@ -154,6 +220,8 @@ class ServerApi:
             done(envelopes.INTERNAL if isinstance(answer, StoreUnavailable) else _position(answer))
 
         data, key = bytes(body.data), body.idempotency_key or None
+        if self._hub.is_seeded(body.channel):
+            done = self._at_others_too("publish", codec.encode(body), done, _first)
         if body.skip_history:
             self._hub.publish_past_log(body.channel, data, body.tags, published, key=key)
         else:
@@ -238,6 +306,14 @@ class ServerApi:
                 session.close(reason)
         done(b"{}")
 
+    def refresh(self, body: RefreshBody, done: Done) -> None:
+        for session in self._sessions(body.user, body.client):
+            if body.expired:
+                session.close(envelopes.CONNECTION_EXPIRED)
+            else:
+                session.prolong(body.expire_at * 1000 if body.expire_at is not None else None)
+        done(b"{}")
+
     # -- looking ----------------------------------------------------------------------
 
     def history(self, body: HistoryBody, done: Done) -> None:
@@ -318,6 +394,39 @@ class ServerApi:
             "uptime": int(self._realtime.clock.monotonic_s() - self._started_s),
         }
         done(codec.encode({"nodes": [node]}))
+
+
+Join = Callable[[list[bytes]], bytes]
+"""Makes one result of those of all nodes, this one's first."""
+
+
+def _first(results: list[bytes]) -> bytes:
+    return results[0]
+
+
+def _all_nodes(results: list[bytes]) -> bytes:
+    return codec.encode({"nodes": [node for result in results for node in _read(result)["nodes"]]})
+
+
+def _all_channels(results: list[bytes]) -> bytes:
+    found: dict[str, dict[str, int]] = {}
+    for result in results:
+        for channel, numbers in _read(result)["channels"].items():
+            known = found.setdefault(channel, {"num_clients": 0})
+            known["num_clients"] += numbers["num_clients"]
+    return codec.encode({"channels": found})
+
+
+_read = msgspec.json.Decoder().decode
+_EVERYWHERE: dict[str, Join] = {
+    "subscribe": _first,
+    "unsubscribe": _first,
+    "disconnect": _first,
+    "refresh": _first,
+    "channels": _all_channels,
+    "info": _all_nodes,
+}
+"""Methods that are about the sessions of all nodes, and what becomes of their results."""
 
 
 def _subscribe_line(channel: str, joined: Joined) -> bytes:
@@ -441,9 +550,9 @@ def _faces() -> list[Route]:
     ]
 
 
-def routes(realtime: Realtime) -> list[Route]:
+def routes(realtime: Realtime, others: Others | None = None) -> list[Route]:
     """``POST /api/<method>`` for every method, and what clients connect to."""
-    api = ServerApi(realtime)
+    api = ServerApi(realtime, others)
     methods = [
         Route(
             method="POST",

@@ -32,7 +32,7 @@ from heartcast.app.inbox_channel import InboxChannels, deliver_by
 from heartcast.app.personal import personal
 from heartcast.app.settings import Settings
 from heartcast.app.shared_limits import SharedLimits
-from heartcast.app.shared_realtime import shared_realtime
+from heartcast.app.shared_realtime import follow_everywhere, other_nodes, shared_realtime
 from heartcast.app.system import LOAD_LOOK_S, Readiness, System
 from heartcast.app.together import admin_routes, together
 from heartcast.app.views import HotView, Views
@@ -121,14 +121,10 @@ def assemble(
     )
     hot_view = HotView(boards, live_hot, rebuild_wanted)
     recommending = personal(settings.ranking, boards, clock, loop, rebuild_wanted)
-    bus.follow(live_counts)
-    bus.follow(hot_view)
-    if recommending is not None:
-        bus.follow(recommending.view)
+    rebuilt = [hot_view, *((recommending.view,) if recommending is not None else ())]
+    heart_news = follow_everywhere(settings, cluster, loop, bus, [live_counts, *rebuilt])
     effects_ = effects(settings, clock, heart_store, bus)
-    views = Views(
-        heart_store.scan, bus.flush, [hot_view, *([recommending.view] if recommending is not None else [])]
-    )
+    views = Views(heart_store.scan, bus.flush, rebuilt)
     hub.seed(NAMESPACE, live_counts.source)
     hub.seed("hot", live_hot.source)
 
@@ -144,7 +140,7 @@ def assemble(
         *effects_.routes,
         *ranking_routes.routes(boards, clock.wall_ms),
         *(recommending.routes if recommending is not None else ()),
-        *realtime_routes.routes(realtime),
+        *realtime_routes.routes(realtime, other_nodes(settings, cluster)),
         *cluster_routes.routes(cluster.membership),
         *operation.routes(metrics, panel, readiness.why_not, lambda: guards.degraded(breakers)),
         *pages.routes(with_demo=settings.is_open),
@@ -185,6 +181,7 @@ def assemble(
         authenticator=authenticator,
         bus=bus,
         heart_store=heart_store,
+        heart_news=heart_news,
         hearts=hearts,
         abuse=visitors.guard,
         effects=effects_,

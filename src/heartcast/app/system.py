@@ -11,6 +11,7 @@ from heartcast.api.admission import Admission
 from heartcast.api.auth import Authenticator
 from heartcast.app.cluster import Cluster
 from heartcast.app.effects import Effects
+from heartcast.app.heart_news import HeartNews
 from heartcast.app.personal import Personal
 from heartcast.app.settings import Settings
 from heartcast.app.shared_limits import SharedLimits
@@ -61,6 +62,8 @@ class System:
     authenticator: Authenticator
     bus: Bus[HeartChanged]
     heart_store: HeartStore
+    heart_news: HeartNews | None
+    """What other nodes wrote; None where this node is alone with its hearts."""
     hearts: HeartService
     abuse: AbuseGuard | None
     """None: every heart counts."""

@@ -70,6 +70,14 @@ class Bus(Generic[Event]):
             self._has_overflowed = True
             return
         events.append(event)
+        self._schedule()
+
+    def mark_stale(self) -> None:
+        """Events were lost before they came here: tell every view at the end of this turn."""
+        self._has_overflowed = True
+        self._schedule()
+
+    def _schedule(self) -> None:
         if not self._is_scheduled:
             self._is_scheduled = True
             self._defer(self.flush)

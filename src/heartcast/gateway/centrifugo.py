@@ -148,7 +148,7 @@ class Centrifugo:
             raise ProtocolBroken(envelopes.INVALID_TOKEN)
         user = claims.user if claims is not None else self._anonymous_user(request)
         self._hub.connected(session, user)
-        ttl_s = self._expire(session, claims)
+        ttl_s = self.expire(session, claims.expires_ms if claims is not None else None)
         result = codec.ConnectResult(
             client=session.client_id,
             version=f"heartcast {__version__}",
@@ -179,12 +179,12 @@ class Centrifugo:
             raise ProtocolBroken(envelopes.FORBIDDEN_CONNECTION)
         return None
 
-    def _expire(self, session: WebSocket, claims: Claims | None) -> int:
+    def expire(self, session: WebSocket, expires_ms: int | None) -> int:
         """Arrange for the end of a connection whose token ends; gives the seconds left, 0: it does not."""
-        session.expires_ms = claims.expires_ms if claims is not None else None
-        if session.expires_ms is None:
+        session.expires_ms = expires_ms
+        if expires_ms is None:
             return 0
-        ttl_s = self._seconds_left(session.expires_ms)
+        ttl_s = self._seconds_left(expires_ms)
         # The client refreshes when its ttl is over; it gets as long again as a ping round.
         self._hub.after(ttl_s + self._options.ping_interval_s, lambda: self._close_expired(session))
         return ttl_s
@@ -200,7 +200,7 @@ class Centrifugo:
         claims = self._claims(request.token)
         if claims.channel is not None or claims.user != session.user:
             raise ProtocolBroken(envelopes.INVALID_TOKEN)
-        ttl_s = self._expire(session, claims)
+        ttl_s = self.expire(session, claims.expires_ms)
         result = codec.RefreshResult(
             client=session.client_id, version=f"heartcast {__version__}", expires=ttl_s > 0, ttl=ttl_s
         )

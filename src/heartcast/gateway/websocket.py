@@ -123,7 +123,10 @@ class WebSocket(Session):
     def farewell(self, disconnect: Disconnect) -> bytes:
         return close_frame(*disconnect)
 
-    # -- subscription tokens that end -----------------------------------------------
+    # -- tokens that end ------------------------------------------------------------
+
+    def prolong(self, expires_ms: int | None) -> None:
+        self._engine.expire(self, expires_ms)
 
     def note_end(self, channel: str, ends_ms: int) -> None:
         if self._ends is None:

@@ -81,7 +81,13 @@ class LiveCounts:
 
     def apply(self, events: list[HeartChanged]) -> None:
         """Take these changes, oldest first."""
-        newest = {event.key.target_id: event for event in events if event.key.kind == KIND}
+        newest: dict[str, HeartChanged] = {}
+        for event in events:
+            # Not simply the last: what other nodes wrote comes here in whatever order.
+            if event.key.kind == KIND and (
+                event.key.target_id not in newest or newest[event.key.target_id].version < event.version
+            ):
+                newest[event.key.target_id] = event
         self.coalesced += len(events) - len(newest)
         for target_id, event in newest.items():
             if self._is_watched(channel_of(target_id)):

@@ -233,6 +233,10 @@ class Hub:
         seeded = self._namespaces[namespace]
         seeded.source, seeded.log, seeded.broker = source, self._local_log, self._local_broker
 
+    def is_seeded(self, channel: str) -> bool:
+        """Whether every process fills this channel by itself."""
+        return self._namespace(channel).source is not None
+
     def use_log(self, namespace: str, log: ChannelLog) -> None:
         """Bind the log of an ``assured`` namespace."""
         self._namespaces[namespace].log = log

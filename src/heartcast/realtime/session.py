@@ -107,6 +107,10 @@ class Session(ABC):
         elif self.first is room:
             self.first = None
 
+    def prolong(self, expires_ms: int | None) -> None:
+        """Its token ends at another time, or never; for faces whose tokens can be renewed."""
+        return
+
     # -- out -----------------------------------------------------------------
 
     def wire(self, room: Room, publications: list[Publication], piece: bytes) -> bytes:
