@@ -96,3 +96,15 @@ def test_a_bus_filled_exactly_to_its_limit_has_lost_nothing() -> None:
 
     assert view.seen == [1, 2]
     assert view.stale == 0
+
+
+def test_events_lost_elsewhere_make_every_view_stale() -> None:
+    bus, deferred = _bus()
+    view = View()
+    bus.follow(view)
+    bus.publish(1)
+    bus.mark_stale()
+    deferred.pop()()
+
+    assert view.stale == 1
+    assert view.seen == []

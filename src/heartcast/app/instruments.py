@@ -130,6 +130,17 @@ def _bind_realtime(system: System) -> None:
     metrics.bind_each(
         "heartcast_recoveries_total", lambda: {("complete",): hub.recovered, ("failed",): hub.unrecovered}
     )
+    metrics.bind_each("heartcast_repairs_total", lambda: _repairs(system))
+
+
+def _repairs(system: System) -> Values:
+    shared, news = system.realtime.shared, system.heart_news
+    repairs: dict[tuple[str, ...], float] = {}
+    if shared is not None:
+        repairs = {(what,): count for what, count in shared.repairs().items()}
+    if news is not None:
+        repairs["hearts",] = news.gaps
+    return repairs
 
 
 def _bind_hearts(system: System) -> None:

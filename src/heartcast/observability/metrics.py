@@ -94,6 +94,13 @@ CATALOGUE: tuple[Metric, ...] = (
         "Sessions closed, by code; 1xxx mostly by clients.",
         ("code",),
     ),
+    Metric(
+        "heartcast_repairs_total",
+        "counter",
+        "Many nodes: what came by the log instead of pub/sub (healed), channels declared lost, presence "
+        "written anew, views rebuilt because another node's hearts were missing.",
+        ("what",),
+    ),
     Metric("heartcast_recoveries_total", "counter", "Recoveries: complete, or declared failed.", ("result",)),
     # Hearts and what follows them.
     Metric(

@@ -63,6 +63,10 @@ class Shared(Protocol):
         """The hub is made: count its members."""
         ...
 
+    def repairs(self) -> dict[str, int]:
+        """What had to be put right since the start, by kind."""
+        ...
+
     def start(self) -> None: ...
     async def close(self) -> None: ...
 
@@ -96,7 +100,7 @@ class Realtime:
         self.wheel = TimingWheel(_TICK_S, 512, clock.monotonic_s())
         self.log = MemoryLog(clock, history_limits(options), max_channels=options.max_logged_channels)
         """What is kept in this process alone."""
-        self._shared = shared
+        self.shared = shared
         self.hub = Hub(
             options,
             clock,
@@ -115,8 +119,8 @@ class Realtime:
 
     def start(self) -> None:
         """Start the timer behind pings and deadlines, and what keeps shared things true."""
-        if self._shared is not None:
-            self._shared.start()
+        if self.shared is not None:
+            self.shared.start()
         self._turn()
 
     def _turn(self) -> None:
@@ -139,5 +143,5 @@ class Realtime:
             session.transport.abort()
         if self._timer is not None:
             self._timer.cancel()
-        if self._shared is not None:
-            await self._shared.close()
+        if self.shared is not None:
+            await self.shared.close()

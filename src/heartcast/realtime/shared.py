@@ -49,6 +49,14 @@ class SharedByRedis:
         self._presence = presence.RedisPresence(self._pipe, hub.members, node=hub.node, names=self._names)
         hub.presence = self._presence
 
+    def repairs(self) -> dict[str, int]:
+        """``realtime.Shared``."""
+        return {
+            "healed": self.broker.healed,
+            "lost": self.broker.losses,
+            "presence": self._presence.repairs if self._presence is not None else 0,
+        }
+
     def start(self) -> None:
         self.broker.start()
         if self._presence is not None:
