@@ -96,7 +96,7 @@ def api() -> Api:
     return Api()
 
 
-GATES = ["expired", "cancelled", "preference", "dedupe", "experiment", "quiet_hours", "merge"]
+GATES = ["expired", "cancelled", "preference", "dedupe", "experiment", "quiet_hours", "merge", "route"]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@
     GET   /api/v1/templates                names, versions, making, activating, previewing
     GET   /api/v1/topics                   and their subscribers
     POST  /api/v1/broadcasts               to a topic or to all; pause, resume, cancel
+    GET   /api/v1/webhooks                 and one of them; PUT, DELETE
     GET   /healthz                         every shard's queues; 503 when one stands still
 
 202 means: accepted, as safe as the journal makes it, and it will end in exactly one way
@@ -33,16 +34,15 @@ from heartcast.api import (
     push_templates,
     push_topics,
     push_users,
+    push_webhooks,
 )
 from heartcast.api.push_once import Tickets
 from heartcast.api.push_post import MAX_BATCH, PushAccepted
 from heartcast.api.route import Answer, Call, Route
-from heartcast.push.service import PushService, ShardHealth
+from heartcast.push.health import ShardHealth
+from heartcast.push.service import PushService
 
 __all__ = ["MAX_BATCH", "PushAccepted", "routes"]
-
-BATCH_SIZE = 1
-"""Pushes of one user that leave as one message; merging is not in this version."""
 
 
 class ShardState(msgspec.Struct, frozen=True):
@@ -56,11 +56,27 @@ class ShardState(msgspec.Struct, frozen=True):
     error_rate: float
     """Share of the last thousand or so that failed, 0.0 to 1.0."""
     batch_size: int
-    """Pushes of one user that leave as one message."""
+    """Pushes of one user that may leave as one frame; the same for all shards."""
     oldest_ms: int
     """Age of the push that waits longest; 0 when nothing waits."""
     last_progress_ms: int
     """Time since a push last left; 0 when nothing waits."""
+
+
+class RouteState(msgspec.Struct, frozen=True):
+    """One way out. That it is not well does not make this server unhealthy."""
+
+    name: str
+    """``realtime``, ``webhook:crm`` …"""
+    batch_size: int
+    """Pushes that may leave together: one frame, or one array."""
+    waiting: int
+    """Pushes that wait for their turn here."""
+    error_rate: float
+    """Share of the last seconds' requests that failed, 0.0 to 1.0."""
+    circuit: str
+    """closed, open or half_open; "" where there is none."""
+    is_disabled: bool
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -70,6 +86,8 @@ class Health(msgspec.Struct, frozen=True):
     """``ok``; ``stalled`` when a shard holds something and nothing moved for 30 s; ``degraded``
     when something else works only in part."""
     shards: list[ShardState]
+    routes: list[RouteState]
+    """Realtime, and every endpoint that was posted to."""
     degraded: list[str] = []
     """What works only in part now, such as ``hearts_writes``."""
 
@@ -88,10 +106,12 @@ def routes(service: PushService, degraded: Callable[[], list[str]] = list) -> li
 
     def health(_: Call) -> Answer:
         shards = service.health()
+        routes = [RouteState(*route) for route in service.route_health()]
+        size = service.delivery.merging.size
         is_stalled = any(shard.is_stalled for shard in shards)
         limping = degraded()
         status = "stalled" if is_stalled else "degraded" if limping else "ok"
-        body = Health(status, [_shard_state(shard) for shard in shards], limping)
+        body = Health(status, [_shard_state(shard, size) for shard in shards], routes, limping)
         return Answer(503 if is_stalled else 200, _encode(body), ((b"cache-control", b"no-store"),))
 
     return [
@@ -103,6 +123,7 @@ def routes(service: PushService, degraded: Callable[[], list[str]] = list) -> li
         *push_templates.routes(service, tickets),
         *push_topics.routes(service, tickets),
         *push_broadcasts.routes(service, tickets),
+        *push_webhooks.routes(service, tickets),
         *(
             Route(
                 method="GET",
@@ -119,8 +140,8 @@ def routes(service: PushService, degraded: Callable[[], list[str]] = list) -> li
     ]
 
 
-def _shard_state(shard: ShardHealth) -> ShardState:
+def _shard_state(shard: ShardHealth, size: int) -> ShardState:
     error_rate = round(shard.error_rate, 4)
     return ShardState(
-        shard.id, shard.pending, shard.active, error_rate, BATCH_SIZE, shard.oldest_ms, shard.last_progress_ms
+        shard.id, shard.pending, shard.active, error_rate, size, shard.oldest_ms, shard.last_progress_ms
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from heartcast.api.push_routes import Fallback, fallback_of, routes_of
 from heartcast.core.errors import InvalidInput
 from heartcast.core.names import check_id
 from heartcast.push.model import Extra, Priority
@@ -61,6 +62,10 @@ class PushRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of pushes to one user with one key only the newest counts while they wait."""
     locale: str | None = None
     """Language tag of its texts, like ``de`` or ``pt-BR``; the user's own when left out."""
+    routes: list[str] | None = None
+    """Ways out that it takes at once: ``realtime``, ``webhook``, ``webhook:crm``; realtime when left out."""
+    fallback: Fallback | None = None
+    """Ways out that it takes when nobody acknowledges it."""
 
 
 class PushPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,6 +88,8 @@ def extra_of(request: PushRequest, now_ms: int) -> Extra | None:
         raise _conflict("dedupe_window means nothing without dedupe_key", "/dedupe_window")
     if request.dedupe_window is not None and not 0 < request.dedupe_window <= MAX_DEDUPE_WINDOW_S:
         raise InvalidInput("must be more than 0 and at most 30 days, in seconds", pointer="/dedupe_window")
+    routes = routes_of(request.routes)
+    fallback, fallback_ms = fallback_of(request.fallback, routes)
     extra = Extra(
         due_ms=due_ms or 0,
         sends_at_ms=due_ms or 0,
@@ -92,6 +99,9 @@ def extra_of(request: PushRequest, now_ms: int) -> Extra | None:
         dedupe_key=_name(request.dedupe_key, "/dedupe_key"),
         collapse_key=_name(request.collapse_key, "/collapse_key"),
         locale=check_locale(request.locale, "/locale") if request.locale is not None else "",
+        routes=routes,
+        fallback=fallback,
+        fallback_ms=fallback_ms,
     )
     if extra.dedupe_key:
         extra.dedupe_ms = round((request.dedupe_window or DEDUPE_WINDOW_S) * 1000)
@@ -159,6 +169,7 @@ def _is_plain(extra: Extra) -> bool:
         or extra.dedupe_key
         or extra.collapse_key
         or extra.locale
+        or extra.has_routes
     )
 
 

@@ -106,7 +106,13 @@ class _DeadApi:
         name = letter.template.rpartition("@")[0]
         extra = letter.extra or Extra()
         again = Extra(
-            priority=extra.priority, category=extra.category, locale=extra.locale, retry_of=letter.id
+            priority=extra.priority,
+            category=extra.category,
+            locale=extra.locale,
+            retry_of=letter.id,
+            routes=extra.routes,
+            fallback=extra.fallback,
+            fallback_ms=extra.fallback_ms,
         )
         taken = self._service.intake.take(letter.user_id, name, payload, again)
         push, shard = taken

@@ -12,7 +12,7 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
     """One thing that happened to a push."""
 
     step: str
-    """``accepted``, the name of a gate, ``inbox``, ``realtime`` or ``end``."""
+    """``accepted``, the name of a gate, ``inbox``, a route, ``fallback`` or ``end``."""
     verdict: str
     """``passed``, ``deferred``, ``suppressed``, ``stored``, ``sent``, ``delivered`` …"""
     at: str
@@ -39,7 +39,7 @@ class PushState(msgspec.Struct, frozen=True):
     """Why it ended so, or what it waits for; null when the status says all."""
     shard: int
     attempts: int
-    """How often it was handed to sessions of the user."""
+    """How often it was handed to sessions of the user, or to another route."""
     timestamp: str
     """When it was accepted; RFC 3339, UTC."""
     changed_at: str
@@ -76,7 +76,7 @@ def state_of(push: Push, shard: int, gates: list[str], ttl_ms: int, receipts: di
         status=push.state.value,
         reason=push.reason or (_waits_for(push) if push.state is State.DEFERRED else None),
         shard=shard,
-        attempts=push.attempts,
+        attempts=push.attempts + asked.posted,
         timestamp=rfc3339(push.accepted_ms),
         changed_at=rfc3339(push.changed_ms),
         attempted_at=rfc3339(push.attempted_ms) if push.attempted_ms else None,

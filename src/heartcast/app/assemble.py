@@ -37,6 +37,8 @@ from heartcast.app.system import LOAD_LOOK_S, Readiness, System
 from heartcast.app.together import admin_routes, together
 from heartcast.app.views import HotView, Views
 from heartcast.app.visiting import visiting
+from heartcast.backends.fetch import Bounds
+from heartcast.backends.post import Poster
 from heartcast.core.bus import Bus
 from heartcast.core.clock import Clock
 from heartcast.core.ids import IdSource
@@ -67,6 +69,8 @@ from heartcast.resilience.shedding import LoopLag
 
 _log = structlog.get_logger("heartcast")
 
+_WEBHOOK_ANSWER_BYTES = 4_096
+"""Most that is read of what a webhook answers: its status says all that is asked."""
 _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
 
 
@@ -244,6 +248,12 @@ def _pushes(
         deliver=deliver_by(hub),
         is_watched=hub.is_watched,
         report=_push_failed,
+        posting=Poster(
+            Bounds(
+                settings.push.webhooks.timeout_s, _WEBHOOK_ANSWER_BYTES, settings.push.webhooks.allow_private
+            ),
+            per_host=settings.push.webhooks.in_flight,
+        ),
     )
 
 

@@ -193,6 +193,8 @@ def _in_inboxes(pushes: PushService) -> int:
     return known - pushes.queued - pushes.waiting.near
 
 
+# The article's numbers: 0, 1, 2.
+_CIRCUIT_STATES = ("closed", "open", "half_open")
 # The articles' words for the ends of a push.
 _ENDS = {
     State.DELIVERED: "success",
@@ -204,19 +206,24 @@ _ENDS = {
 }
 
 
-def _ends(ended: Mapping[State, int]) -> Values:
+def _ends(ended: Mapping[State, int], elsewhere: Mapping[tuple[str, str], int]) -> Values:
     counts: dict[tuple[str, ...], float] = {}
     for state, word in _ENDS.items():
         counts["realtime", word] = counts.get(("realtime", word), 0) + ended[state]
+    # What is known of the other routes is not realtime's.
+    for (route, word), count in elsewhere.items():
+        counts["realtime", word] -= count
+        counts[route, word] = count
     return counts
 
 
 def _bind_pushes(system: System) -> None:
     metrics, pushes = system.metrics, system.pushes
     ended = pushes.ledger.ended
-    metrics.bind_each("push_service_push_total", lambda: _ends(ended))
+    metrics.bind_each("push_service_push_total", lambda: _ends(ended, pushes.outgoing.ends))
     metrics.bind_histogram(
-        "push_service_push_latency_seconds", lambda: {("realtime",): pushes.delivery.latency}
+        "push_service_push_latency_seconds",
+        lambda: {("realtime",): pushes.delivery.latency, ("webhook",): pushes.posts.latency},
     )
     metrics.bind("heartcast_acks_total", lambda: ended[State.DELIVERED])
     metrics.bind("heartcast_offline_queue", lambda: _in_inboxes(pushes))
@@ -225,6 +232,26 @@ def _bind_pushes(system: System) -> None:
     metrics.bind_each(
         "heartcast_shard_depth", lambda: {(str(shard.id),): shard.waiting for shard in pushes.pool.shards}
     )
+    metrics.bind_each(
+        "heartcast_batch_size", lambda: {(route.name,): route.batch_size for route in pushes.route_health()}
+    )
+    metrics.bind_each(
+        "heartcast_route_waiting", lambda: {(route.name,): route.waiting for route in pushes.route_health()}
+    )
+    metrics.bind_each(
+        "heartcast_circuit_state",
+        lambda: {
+            (route.name,): float(_CIRCUIT_STATES.index(route.circuit))
+            for route in pushes.route_health()
+            if route.circuit in _CIRCUIT_STATES
+        },
+    )
+    metrics.bind_each(
+        "heartcast_webhook_posts_total",
+        lambda: {(result,): count for result, count in pushes.posts.counts().items()},
+    )
+    metrics.bind("heartcast_route_retries_total", lambda: pushes.outgoing.retried)
+    metrics.bind("heartcast_fallbacks_total", lambda: pushes.outgoing.fallen_back)
     metrics.bind("heartcast_ack_redelivery_total", lambda: pushes.delivery.redelivered)
     metrics.bind(
         "heartcast_worker_restarts_total", lambda: sum(worker.crashes for worker in pushes.pool.workers)

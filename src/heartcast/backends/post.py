@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import SplitResult, urlsplit
 
 import httptools
@@ -103,6 +103,7 @@ class Poster:
         self._idle = 0
         self._reaping: asyncio.TimerHandle | None = None
         self._is_closed = False
+        self._tasks: set[asyncio.Task[None]] = set()
         self.opened = 0
         """Connections made."""
 
@@ -127,6 +128,26 @@ class Poster:
         except (OSError, httptools.HttpParserError, UnicodeError, ValueError) as error:
             reason = str(error) or type(error).__name__
         raise Unavailable(f"cannot post to {split.hostname}: {reason}", code="post_failed") from None
+
+    def begin(
+        self, url: str, body: bytes, headers: Mapping[str, str], done: Callable[[Reply | Unavailable], None]
+    ) -> None:
+        """``post`` for those who do not wait; ``done`` is called exactly once, also when this is closed."""
+        task = asyncio.get_running_loop().create_task(self._run(url, body, headers, done))
+        # The loop itself holds tasks weakly.
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(
+        self, url: str, body: bytes, headers: Mapping[str, str], done: Callable[[Reply | Unavailable], None]
+    ) -> None:
+        reply: Reply | Unavailable = Unavailable("posting has ended", code="post_failed")
+        try:
+            reply = await self.post(url, body, headers)
+        except Unavailable as error:
+            reply = error
+        finally:
+            done(reply)
 
     def close(self) -> None:
         """Leave all connections; posts that are under way fail."""

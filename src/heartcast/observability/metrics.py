@@ -151,6 +151,22 @@ CATALOGUE: tuple[Metric, ...] = (
         "What limiters said: refused, or degraded when it was decided without Redis.",
         ("limiter", "decision"),
     ),
+    Metric("heartcast_batch_size", "gauge", "Pushes that may leave together on a route.", ("route",)),
+    Metric("heartcast_route_waiting", "gauge", "Pushes that wait for their turn on a route.", ("route",)),
+    Metric(
+        "heartcast_circuit_state",
+        "gauge",
+        "A dependency's breaker: 0 closed, 1 open, 2 half open.",
+        ("circuit",),
+    ),
+    Metric(
+        "heartcast_webhook_posts_total",
+        "counter",
+        "POSTs to webhooks by answer: 2xx to 5xx, or no_answer.",
+        ("result",),
+    ),
+    Metric("heartcast_route_retries_total", "counter", "Tries of pushes on a route beyond the first."),
+    Metric("heartcast_fallbacks_total", "counter", "Pushes that went on to their fallback."),
     # This collector itself.
     Metric("heartcast_metric_read_errors_total", "counter", "Readers that raised during a scrape."),
     Metric("heartcast_metric_children_folded", "gauge", "Children beyond 200 in this scrape, all metrics."),

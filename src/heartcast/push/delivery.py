@@ -7,6 +7,9 @@ page by page. One whose position is no longer good is told so, and gets everythi
 waits as redeliveries, in slices and *in order*: until it has all gone, new pushes of
 that user only join the queue.
 
+While handing pushes to sessions fails, a user's pushes wait a moment for each other and go
+out together, as one frame with several messages: see ``push.merging``.
+
 What is kept per connected user is a ``Follow``; it goes with the last session.
 """
 
@@ -20,14 +23,19 @@ from heartcast.core.quantiles import Histogram
 from heartcast.core.wheel import Timer, TimingWheel
 from heartcast.push.inbox import Inbox, Kept, Mark, Missing, Since
 from heartcast.push.ledger import Ledger
+from heartcast.push.merging import Merging
 from heartcast.push.model import Push, State
 from heartcast.push.options import PushOptions
+from heartcast.push.routes import REALTIME, RouteHealth
 from heartcast.push.routes.realtime import RealtimeRoute, rendered
+from heartcast.push.settling import Settling
 from heartcast.push.templates import RenderingFailed
 
 CATCH_UP_SLICE = 100
 """Pushes per slice while a user catches up, and per round of redelivery."""
 CATCH_UP_PAUSE_S = 0.05
+LINGER_S = 0.2
+"""How long a push waits for others of its user while pushes are merged."""
 Report = Callable[[str, BaseException], None]
 Die = Callable[[Push, str, str, int], None]
 """``die(push, reason, detail, now_ms)``: it cannot be delivered; it ends as a dead letter."""
@@ -36,11 +44,13 @@ Die = Callable[[Push, str, str, int], None]
 class Follow:
     """Where delivery stands with one connected user."""
 
-    __slots__ = ("cursor", "pause_s", "sent", "timer")
+    __slots__ = ("cursor", "held", "pause_s", "sent", "timer")
 
     def __init__(self, sent: int, pause_s: float) -> None:
         self.sent = sent
         """Highest offset that went out, to any session."""
+        self.held: list[Push] | None = None
+        """Pushes that wait for others to go out with; None: there are none."""
         self.cursor: int | None = None
         """While making up for a lost position: the offset up to which everything went out again;
         None: nothing is behind."""
@@ -60,6 +70,7 @@ class Delivery:
         *,
         inbox: Inbox,
         ledger: Ledger,
+        settling: Settling,
         route: RealtimeRoute,
         wheel: TimingWheel,
         report: Report,
@@ -68,6 +79,7 @@ class Delivery:
         self._options = options
         self._clock = clock
         self._inbox = inbox
+        self._settling = settling
         self._ledger = ledger
         self._route = route
         self._wheel = wheel
@@ -76,6 +88,12 @@ class Delivery:
         self._follows: dict[str, Follow] = {}
         self.latency = Histogram()
         """Microseconds from accepted to handed to a connected client, first deliveries only."""
+        self.merging = Merging(options.merging, clock.monotonic_ns())
+        self.handed = 0
+        """Times a push was to be handed to sessions."""
+        self.unheard = 0
+        """Times that failed: the connection side raised, or took it for no session."""
+        self._looked_at = (0, 0)
         self.redelivered = 0
         """Pushes sent again."""
         self.broken = 0
@@ -91,7 +109,11 @@ class Delivery:
             if not self._route.reaches(push.user):
                 return True
             follow = self._follow(push.user, push.offset - 1)
-            is_fine = follow.cursor is not None or self._send(push, follow, now_ms)
+            if self.merging.size > 1:
+                self._hold(push, follow)
+                is_fine = True
+            else:
+                is_fine = follow.cursor is not None or self._send(push, follow, now_ms)
             self._time(push.user, follow)
         except Exception as error:
             # Whatever broke out there, the push is safe in the inbox.
@@ -116,7 +138,7 @@ class Delivery:
             and push.state is State.SENT
             and self._ledger.end(push, State.DELIVERED, "", now_ms)
         ]
-        self._inbox.settle(settled, is_lost=False, now_ms=now_ms)
+        self._settling.settle(settled, is_lost=False, now_ms=now_ms)
         if (
             settled
             and (follow := self._follows.get(user))
@@ -138,7 +160,7 @@ class Delivery:
         """End pushes that are in the inbox and that nobody acknowledged."""
         for push in pushes:
             self._ledger.end(push, state, reason, now_ms)
-        self._inbox.settle(pushes, is_lost=True, now_ms=now_ms)
+        self._settling.settle(pushes, is_lost=True, now_ms=now_ms)
 
     def page(self, user: str, after: int, limit: int, done: Since) -> None:
         """A session of this user that catches up asks for more; see ``Inbox.page``."""
@@ -147,6 +169,38 @@ class Delivery:
     def look(self, user: str, after: int, limit: int, done: Since) -> None:
         """As ``page``, but nothing counts as sent."""
         self._inbox.page(user, after, limit, partial(self._looked, done))
+
+    def judge(self, now_ns: int) -> None:
+        """Judge how the last second went; called once a second."""
+        handed, unheard = self._looked_at
+        self._looked_at = self.handed, self.unheard
+        self.merging.add(self.handed - handed, self.unheard - unheard)
+        self.merging.look(now_ns)
+
+    def health(self) -> RouteHealth:
+        """How the route realtime is doing."""
+        return RouteHealth(REALTIME, self.merging.size, 0, self.merging.error_rate, "")
+
+    def _hold(self, push: Push, follow: Follow) -> None:
+        if follow.held is None:
+            follow.held = [push]
+            self._wheel.at(self._clock.monotonic_s() + LINGER_S, partial(self._let_go, push.user, follow))
+            return
+        follow.held.append(push)
+        if len(follow.held) >= self.merging.size:
+            self._let_go(push.user, follow)
+
+    def _let_go(self, user: str, follow: Follow) -> None:
+        """Send what waited for each other, in one turn of the loop: that makes it one write."""
+        held, follow.held = follow.held or [], None
+        if follow.cursor is not None or not self._route.reaches(user):
+            # Whoever catches up, or comes back, gets it from the inbox.
+            return
+        now_ms = self._clock.wall_ms()
+        for push in held:
+            # A redelivery may have been faster.
+            if push.state is State.SENT and push.offset > follow.sent:
+                self._send(push, follow, now_ms)
 
     def _looked(self, done: Since, found: Kept | Missing) -> None:
         now_ms = self._clock.wall_ms()
@@ -186,14 +240,21 @@ class Delivery:
 
     def _send(self, push: Push, follow: Follow, now_ms: int) -> bool:
         is_again = push.offset <= follow.sent
+        if is_again and push.attempts >= self._options.max_deliveries:
+            self._die(push, "unacknowledged", f"sent {push.attempts} times", now_ms)
+            self._settling.settle([push], is_lost=True, now_ms=now_ms)
+            return False
+        self.handed += 1
         try:
-            self._route.send(push, is_again=is_again, now_ms=now_ms)
+            if not self._route.send(push, is_again=is_again, now_ms=now_ms):
+                self.unheard += 1
         except RenderingFailed as error:
             self._fail(push, error, now_ms)
             return False
         except Exception as error:
             # Whatever broke out there, the push is safe in the inbox and goes out again.
             self.broken += 1
+            self.unheard += 1
             self._report("a session could not be given a push", error)
         if is_again:
             self.redelivered += 1
@@ -206,7 +267,7 @@ class Delivery:
     def _fail(self, push: Push, error: RenderingFailed, now_ms: int) -> None:
         self._report(f"push {push.id} could not be rendered", error)
         self._die(push, "rendering", str(error), now_ms)
-        self._inbox.settle([push], is_lost=True, now_ms=now_ms)
+        self._settling.settle([push], is_lost=True, now_ms=now_ms)
 
     def _follow(self, user: str, sent: int) -> Follow:
         follow = self._follows.get(user)

@@ -69,6 +69,11 @@ class Merging:
         """A request ended."""
         self._window.add(failed, slow=False)
 
+    def add(self, requests: int, failures: int) -> None:
+        """So many requests ended, and so many of them failed."""
+        self._window.calls += requests
+        self._window.failures += failures
+
     @property
     def error_rate(self) -> float:
         """Share of the window's requests that failed, 0.0 to 1.0; 0.0 when there were none."""

@@ -42,6 +42,10 @@ class State(Enum):
 _LIVING = frozenset((State.QUEUED, State.DEFERRED, State.SENDING, State.SENT))
 
 
+MAX_ROUNDS = 20
+"""Verdicts kept of one push; of more, the oldest go."""
+
+
 class Priority(Enum):
     """Which pushes of a shard go first. The order of one user's pushes never changes."""
 
@@ -92,8 +96,21 @@ class Extra(msgspec.Struct, gc=False, eq=False, omit_defaults=True, kw_only=True
     """Id of the dead letter that this is another try of."""
     sends_at_ms: int = 0
     """The time that the sender asked for; ``due_ms`` may be later, because of quiet hours."""
+    routes: list[str] = []
+    """Ways out that it takes at once; empty: realtime."""
+    fallback: list[str] = []
+    """Ways out that it takes when none of those had an acknowledgement in time."""
+    fallback_ms: int = 0
+    """How long that is, counted from when it left; 0: the server's own."""
+    posted: int = 0
+    """How often it was handed to a route other than realtime."""
     rounds: list[Round] = []
-    """What gates said so far, oldest first."""
+    """What gates said so far, and routes after them, oldest first."""
+
+    @property
+    def has_routes(self) -> bool:
+        """Whether it may leave by another way than realtime."""
+        return bool(self.routes or self.fallback)
 
 
 _PLAIN = Extra()

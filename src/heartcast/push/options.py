@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from heartcast.push.merging import MergingOptions
+from heartcast.push.routes.options import WebhookOptions
 from heartcast.resilience.limits import dual_limiter
 
 
@@ -61,6 +63,19 @@ class PushOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     max_payload_bytes: int = 16_384
     """Largest payload of one push as compact JSON: a push announces, it does not carry."""
+
+    max_deliveries: int = 100
+    """Most times a push is sent to a connected user who never acknowledges it; then it dies,
+    and its letter is kept. With the pauses above that is some eight hours."""
+
+    fallback_after_s: float = 60.0
+    """Seconds without an acknowledgement after which a push with a ``fallback`` goes on to it,
+    where the push does not say."""
+
+    merging: MergingOptions = msgspec.field(default_factory=MergingOptions)
+    """When several pushes of one user go out as one frame on the route ``realtime``."""
+
+    webhooks: WebhookOptions = msgspec.field(default_factory=WebhookOptions)
 
     max_inbox: int = 1_000
     """Pushes kept for one user; one more, and the user's oldest ends as

@@ -16,12 +16,12 @@ from heartcast.core.clock import Clock
 from heartcast.core.errors import HeartcastError, StoreUnavailable, Unavailable
 from heartcast.push.dead import DeadLetters, Letter
 from heartcast.push.gates.repeats import Duplicates
-from heartcast.push.inbox import Inbox
 from heartcast.push.journal import Change, Journal
 from heartcast.push.ledger import Ledger
 from heartcast.push.model import Push, State
 from heartcast.push.preferences import PreferenceBook, Preferences, preference_note
 from heartcast.push.receipts import Receipts
+from heartcast.push.settling import Settling
 from heartcast.push.topics import Topics
 from heartcast.push.waiting import Waiting
 
@@ -56,7 +56,7 @@ class People:
         ledger: Ledger,
         waiting: Waiting,
         journal: Journal,
-        inbox: Inbox,
+        settling: Settling,
         dead: DeadLetters,
         duplicates: Duplicates,
         preferences: PreferenceBook,
@@ -67,7 +67,7 @@ class People:
         self._ledger = ledger
         self._waiting = waiting
         self._journal = journal
-        self._inbox = inbox
+        self._settling = settling
         self._dead = dead
         self._duplicates = duplicates
         self._preferences = preferences
@@ -138,7 +138,7 @@ class People:
                 self._waiting.no_longer(push)
         for push in living:
             self._ledger.end(push, State.CANCELLED, "erased", now_ms)
-        self._inbox.settle(in_inbox, is_lost=False, now_ms=now_ms)
+        self._settling.settle(in_inbox, is_lost=False, now_ms=now_ms)
         return waiting
 
     def _is_here(self, push_id: str) -> bool:

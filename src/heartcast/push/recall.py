@@ -16,11 +16,11 @@ from typing import Any
 
 from heartcast.core.clock import Clock
 from heartcast.core.errors import Conflict, HeartcastError, NotFound, StoreUnavailable
-from heartcast.push.inbox import Inbox
 from heartcast.push.intake import Intake
 from heartcast.push.journal import Change, Journal, Note, Written
 from heartcast.push.ledger import Ledger
 from heartcast.push.model import Push, State
+from heartcast.push.settling import Settling
 from heartcast.push.waiting import Waiting
 
 _FORGOTTEN = "no push has this id, or its record is no longer kept"
@@ -37,14 +37,14 @@ class Recall:
         *,
         clock: Clock,
         intake: Intake,
-        inbox: Inbox,
+        settling: Settling,
         journal: Journal,
         ledger: Ledger,
         waiting: Waiting,
     ) -> None:
         self._clock = clock
         self._intake = intake
-        self._inbox = inbox
+        self._settling = settling
         self._journal = journal
         self._ledger = ledger
         self._waiting = waiting
@@ -80,10 +80,10 @@ class Recall:
                 self._waiting.no_longer(push)
             ended = (push,)
             self._end(push, now_ms)
-        elif push.state is State.SENT and not push.attempts:
+        elif push.state is State.SENT and not (push.attempts or push.asked.posted):
             self._end(push, now_ms)
             # Not lost: there is nothing that its user should make up for.
-            self._inbox.settle([push], is_lost=False, now_ms=now_ms)
+            self._settling.settle([push], is_lost=False, now_ms=now_ms)
         elif push.state is not State.CANCELLED:
             self.too_late += 1
             raise _too_late(push)

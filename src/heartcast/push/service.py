@@ -12,7 +12,7 @@ This module joins the parts and keeps the way from the shard into the inbox.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -32,24 +32,34 @@ from heartcast.push.gates.life import cancelled, experiment, expired
 from heartcast.push.gates.preference import preference, quiet_hours
 from heartcast.push.gates.repeats import KIND as KEYS
 from heartcast.push.gates.repeats import Collapses, Duplicates
+from heartcast.push.gates.route import route_choice
+from heartcast.push.health import ShardHealth, health_of
 from heartcast.push.inbox import Inbox
 from heartcast.push.intake import Intake
 from heartcast.push.journal import Change, Journal, Note
 from heartcast.push.journal.memory import MemoryJournal
 from heartcast.push.ledger import Ledger
-from heartcast.push.model import Push, Round, State
+from heartcast.push.model import MAX_ROUNDS, Push, Round, State
 from heartcast.push.once import KIND as ONCE
 from heartcast.push.once import Once
 from heartcast.push.options import PushOptions
+from heartcast.push.outgoing import KIND as ROUTES
+from heartcast.push.outgoing import Outgoing
 from heartcast.push.people import People
 from heartcast.push.preferences import KIND as PREFERENCES
 from heartcast.push.preferences import PreferenceBook
 from heartcast.push.recall import Recall
 from heartcast.push.receipts import Receipts
+from heartcast.push.routes import RouteHealth
+from heartcast.push.routes.lane import Posting
 from heartcast.push.routes.realtime import Deliver, IsWatched, RealtimeRoute
+from heartcast.push.routes.webhook import WebhookRoute
+from heartcast.push.settling import Settling
 from heartcast.push.templates import Templates
 from heartcast.push.topics import KNOWN, SUBSCRIPTIONS, Topics
 from heartcast.push.waiting import Waiting
+from heartcast.push.webhooks import KIND as WEBHOOKS
+from heartcast.push.webhooks import WebhookBook
 from heartcast.push.workers import Finish, Loop, WorkerPool
 
 SWEEP_S = 1.0
@@ -58,8 +68,6 @@ FORGET_EVERY = 60
 """Sweeps between two rounds of forgetting notes that ran out."""
 SWEEP_PUSHES = 5_000
 """Most pushes that expire in one sweep, so that it takes milliseconds."""
-MAX_ROUNDS = 20
-"""Verdicts kept of one push; of more, the oldest go."""
 
 
 class Acknowledgement(msgspec.Struct, frozen=True):
@@ -69,20 +77,6 @@ class Acknowledgement(msgspec.Struct, frozen=True):
 
 
 _decode_ack = msgspec.json.Decoder(Acknowledgement).decode
-
-
-class ShardHealth(NamedTuple):
-    """One shard, for ``/healthz``."""
-
-    id: int
-    pending: int
-    active: int
-    error_rate: float
-    oldest_ms: int
-    """Age of the push that waits longest; 0 when nothing waits."""
-    last_progress_ms: int
-    """Milliseconds since a push last left; 0 when nothing waits."""
-    is_stalled: bool
 
 
 class PushService:
@@ -96,6 +90,7 @@ class PushService:
         wheel: The program's one timing wheel; its owner advances it.
         report: Told of failures that end or delay a push, for the log.
         gates: Asked after the service's own.
+        posting: Makes POSTs; None: there is no route ``webhook``. Closed with the service.
     """
 
     def __init__(
@@ -113,6 +108,7 @@ class PushService:
         report: Report,
         journal: Journal | None = None,
         gates: tuple[Gate, ...] = (),
+        posting: Posting | None = None,
     ) -> None:
         now_ms = clock.wall_ms()
         self.options = options
@@ -127,13 +123,25 @@ class PushService:
         self.preferences = PreferenceBook()
         self.receipts = Receipts()
         self.wall_ms = clock.wall_ms
+        self._ttl_ms = round(options.ttl_s * 1000)
+        settling = self._settling = Settling(inbox, self.journal)
         self.delivery = Delivery(
-            options, clock, inbox=inbox, ledger=self.ledger,
+            options, clock, inbox=inbox, ledger=self.ledger, settling=settling,
             route=RealtimeRoute(deliver, is_watched), wheel=wheel, report=report, die=self._die,
         )  # fmt: skip
         self.waiting = Waiting(
             options, journal=self.journal, ledger=self.ledger, release=self._release,
             expire=self._expire, report=report, now_ms=now_ms,
+        )  # fmt: skip
+        self.webhooks = WebhookBook(options.webhooks)
+        self.posts = WebhookRoute(
+            options.webhooks, clock, book=self.webhooks, posting=posting, note=self._note
+        )
+        self.outgoing = Outgoing(
+            clock, routes=(self.posts,), backoff=options.webhooks.retry,
+            fallback_ms=round(options.fallback_after_s * 1000), ttl_ms=self._ttl_ms,
+            wishes_of=self.preferences.find, ledger=self.ledger, journal=self.journal,
+            settling=settling, die=self._die, report=report,
         )  # fmt: skip
         self._caps = Caps(options.cap, options.category_caps, self._note)
         self.topics = Topics(options.max_subscriptions)
@@ -150,18 +158,17 @@ class PushService:
         )  # fmt: skip
         self.chain = Chain([*self._own_gates(), *gates], self.preferences.said)
         self.recall = Recall(
-            clock=clock, intake=self.intake, inbox=inbox, journal=self.journal,
+            clock=clock, intake=self.intake, settling=settling, journal=self.journal,
             ledger=self.ledger, waiting=self.waiting,
         )  # fmt: skip
         self.people = People(
-            clock=clock, ledger=self.ledger, waiting=self.waiting, journal=self.journal, inbox=inbox,
+            clock=clock, ledger=self.ledger, waiting=self.waiting, journal=self.journal, settling=settling,
             dead=self.dead, duplicates=self._duplicates, preferences=self.preferences,
             receipts=self.receipts, topics=self.topics,
         )  # fmt: skip
         self._clock = clock
         self._loop = loop
         self._report = report
-        self._ttl_ms = round(options.ttl_s * 1000)
         self._sweeping: Any = None
         self._ticking: Any = None
         self._sweeps = 0
@@ -174,7 +181,7 @@ class PushService:
         wishes_of = self.preferences.find
         cap = self._caps.gate()
         return [
-            expired(round(self.options.ttl_s * 1000)),
+            expired(self._ttl_ms),
             cancelled(self.broadcasts.is_cancelled),
             preference(wishes_of),
             self._duplicates.gate(),
@@ -182,6 +189,7 @@ class PushService:
             *((cap,) if cap else ()),
             quiet_hours(wishes_of, round(self.options.quiet_jitter_s * 1000)),
             self._collapses.gate(),
+            route_choice(wishes_of, self.outgoing.why_not),
         ]
 
     @property
@@ -212,6 +220,9 @@ class PushService:
                     push.gated_ms = now_ms
                     if push.user in said:
                         self._localize(push)
+                if push.extra is not None and not self.outgoing.needs_inbox(push):
+                    self._leave_outside(push, now_ms)
+                    continue
                 push.state = sending
                 leaving.append(push)
             if leaving:
@@ -229,6 +240,13 @@ class PushService:
         locale = self.preferences.of(push.user).document.locale
         if locale is not None and not push.asked.locale:
             push.made_special().locale = locale
+
+    def _leave_outside(self, push: Push, now_ms: int) -> None:
+        """A push that only calls somebody: its user's inbox is not to see it."""
+        push.state = State.SENT
+        push.changed_ms = now_ms
+        self.waiting.watch_ttl(push)
+        self.outgoing.start(push, now_ms)
 
     def _held(self, push: Push, gate: str, verdict: Verdict, now_ms: int) -> None:
         key = (gate, verdict.reason)
@@ -253,14 +271,21 @@ class PushService:
             return
         now_ms = self._clock.wall_ms()
         sent = State.SENT
+        special: list[Push] = []
         for push in pushes:
             push.state = sent
             push.changed_ms = now_ms
             if push.extra is not None and (push.extra.ttl_ms or push.extra.due_ms):
                 self.waiting.watch_ttl(push)
+            if push.extra is not None and push.extra.has_routes:
+                special.append(push)
         for push in result:
             self.ledger.end(push, State.EXPIRED, "inbox_full", now_ms)
-        finish(self._deliver(pushes, now_ms))
+        failed = self._deliver(pushes, now_ms)
+        for push in special:
+            if push.state is sent:
+                self.outgoing.start(push, now_ms)
+        finish(failed)
 
     def _deliver(self, pushes: list[Push], now_ms: int) -> int:
         failed = 0
@@ -298,9 +323,11 @@ class PushService:
         )
         if self.ledger.end(older, State.SUPPRESSED, "collapsed", now_ms):
             # Its user misses nothing: the newer one stands for it.
-            self.inbox.settle([older], is_lost=False, now_ms=now_ms)
+            self._settling.settle([older], is_lost=False, now_ms=now_ms)
 
     def _ended(self, push: Push) -> None:
+        if push.asked.has_routes:
+            self.outgoing.ended(push)
         if push.asked.dedupe_key:
             self._duplicates.ended(push)
         if push.asked.collapse_key:
@@ -334,19 +361,12 @@ class PushService:
     def health(self) -> list[ShardHealth]:
         """Every shard's queues, and whether they move."""
         now_s, now_ms = self._clock.monotonic_s(), self._clock.wall_ms()
-        health = []
-        for shard in self.pool.shards:
-            oldest = shard.oldest
-            age_ms = max(0, now_ms - oldest.accepted_ms) if oldest else 0
-            # A shard that was empty for an hour has not stalled because a push just came.
-            still_ms = min(round((now_s - shard.progress_s) * 1000), age_ms)
-            is_stalled = still_ms > self.options.stalled_after_s * 1000
-            health.append(
-                ShardHealth(
-                    shard.id, len(shard.pending), shard.left, shard.error_rate, age_ms, still_ms, is_stalled
-                )
-            )
-        return health
+        stalled_after_ms = self.options.stalled_after_s * 1000
+        return [health_of(shard, now_s, now_ms, stalled_after_ms) for shard in self.pool.shards]
+
+    def route_health(self) -> list[RouteHealth]:
+        """Every way out, and how many may leave together there."""
+        return [self.delivery.health(), *self.posts.health()]
 
     @property
     def queued(self) -> int:
@@ -362,10 +382,16 @@ class PushService:
             self.ledger.restore(push)
             if push.extra is not None:
                 self._restore_sent(push)
+        sent = [push for push in self.ledger.timed.values() if push.asked.has_routes]
         replay = self.journal.replay(self.waiting.horizon_ms)
         self.waiting.far = replay.far
         for push in replay.pushes:
+            self.outgoing.resume(push)
             self.intake.restore(push)
+        self.outgoing.drop_orphans()
+        for push in sent:
+            self.outgoing.resume(push)
+            self.outgoing.start(push, self._clock.wall_ms())
         self.pool.start()
         self.broadcasts.start()
         self._sweeping = self._loop.call_later(SWEEP_S, self._sweep)
@@ -380,6 +406,8 @@ class PushService:
         self.preferences.restore(self.journal.notes(PREFERENCES, now_ms))
         self.topics.restore(self.journal.notes(SUBSCRIPTIONS, now_ms), self.journal.notes(KNOWN, now_ms))
         self.broadcasts.restore(now_ms)
+        self.webhooks.restore(self.journal.notes(WEBHOOKS, now_ms))
+        self.outgoing.restore(self.journal.notes(ROUTES, now_ms))
 
     def _restore_sent(self, push: Push) -> None:
         self.waiting.watch_ttl(push)
@@ -391,10 +419,12 @@ class PushService:
         now_ms = self._clock.wall_ms()
         self.waiting.advance(now_ms)
         self.waiting.fetch(now_ms)
+        self.outgoing.tick(now_ms)
 
     def _sweep(self) -> None:
         self._sweeping = self._loop.call_later(SWEEP_S, self._sweep)
         now_ms = self._clock.wall_ms()
+        self.delivery.judge(self._clock.monotonic_ns())
         overdue = list(self.ledger.overdue(self._ttl_ms, now_ms, SWEEP_PUSHES))
         self.delivery.lost(overdue, State.EXPIRED, "ttl", now_ms)
         self.ledger.forget(now_ms)
@@ -423,5 +453,6 @@ class PushService:
             if timer is not None:
                 timer.cancel()
         self._sweeping = self._ticking = None
+        self.outgoing.close()
         await self.inbox.close()
         await self.journal.close()

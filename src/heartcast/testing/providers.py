@@ -20,6 +20,10 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from heartcast.backends.exchange import Reply
+from heartcast.core.errors import Unavailable
+from heartcast.testing.turns import ManualTurns
+
 
 class Received(NamedTuple):
     """One request."""
@@ -102,6 +106,55 @@ def slow_start(first_s: float, requests: int) -> Behaviour:
         return Answer(after_s=max(0.0, first_s * (1 - (request.number - 1) / requests)))
 
     return behave
+
+
+class ManualReceiver:
+    """Every endpoint there is, on a clock moved by hand: what a route posts with.
+
+    Args:
+        turns: Answers come on its next turns.
+        timeout_s: When a POST that is never answered counts as failed.
+    """
+
+    def __init__(self, turns: ManualTurns, timeout_s: float, behave: Behaviour = healthy) -> None:
+        self._turns = turns
+        self._timeout_s = timeout_s
+        self.behave = behave
+        self.received: list[Received] = []
+        self.accepted: list[Received] = []
+        """Those that were answered with 2xx."""
+        self.under_way = 0
+
+    def begin(
+        self, url: str, body: bytes, headers: Mapping[str, str], done: Callable[[Reply | Unavailable], None]
+    ) -> None:
+        """Take one POST."""
+        request = Received(len(self.received) + 1, url, dict(headers), body)
+        self.received.append(request)
+        self.under_way += 1
+        answer = self.behave(request)
+        if answer.hangs:
+            self._turns.call_later(self._timeout_s, lambda: self._end(done, Unavailable("no answer in time")))
+        elif answer.after_s:
+            self._turns.call_later(answer.after_s, lambda: self._answer(request, answer, done))
+        else:
+            self._turns.call_soon(lambda: self._answer(request, answer, done))
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _answer(self, request: Received, answer: Answer, done: Callable[[Reply | Unavailable], None]) -> None:
+        if answer.resets:
+            self._end(done, Unavailable("no answer"))
+            return
+        if 200 <= answer.status < 300:
+            self.accepted.append(request)
+        wait = answer.headers.get("retry-after")
+        self._end(done, Reply(answer.status, float(wait) if wait else None, answer.body))
+
+    def _end(self, done: Callable[[Reply | Unavailable], None], reply: Reply | Unavailable) -> None:
+        self.under_way -= 1
+        done(reply)
 
 
 class Receiver:

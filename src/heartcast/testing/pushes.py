@@ -17,6 +17,7 @@ from heartcast.push.options import PushOptions
 from heartcast.push.service import PushService
 from heartcast.push.templates import load
 from heartcast.testing import ManualClock
+from heartcast.testing.providers import Behaviour, ManualReceiver, healthy
 from heartcast.testing.turns import ManualTurns
 
 
@@ -50,10 +51,13 @@ class PushRig:
     Args:
         gates: Asked after the service's own.
         journal: None: one in memory.
+        behave: What every endpoint does with a POST; see ``heartcast.testing.providers``.
         options: Fields of ``PushOptions``.
     """
 
-    def __init__(self, *gates: Ask, journal: Journal | None = None, **options: Any) -> None:
+    def __init__(
+        self, *gates: Ask, journal: Journal | None = None, behave: Behaviour = healthy, **options: Any
+    ) -> None:
         self.clock = ManualClock()
         self.wheel = TimingWheel(0.05, 200, self.clock.monotonic_s())
         self.turns = ManualTurns(self.clock, self.wheel.advance)
@@ -61,6 +65,7 @@ class PushRig:
         self.sent: list[tuple[str, bytes, int, dict[str, str]]] = []
         self.reports: list[str] = []
         self.options = PushOptions(**options)
+        self.receiver = ManualReceiver(self.turns, self.options.webhooks.timeout_s, behave)
         ids = IdSource(self.clock, Random(1))  # noqa: S311 - repeatable ids, no secrets
         self.inbox = FlakyInbox(ids.next, self.options.max_inbox)
         self.service = PushService(
@@ -76,6 +81,7 @@ class PushRig:
             report=lambda text, error: self.reports.append(f"{text}: {error}"),
             journal=journal,
             gates=tuple(Gate("test", gate) for gate in gates),
+            posting=self.receiver,
         )
         self.service.start()
 

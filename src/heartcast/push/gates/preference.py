@@ -8,9 +8,7 @@ from heartcast.core.hashing import hash64
 from heartcast.push.gates import Gate, Verdict
 from heartcast.push.model import Priority, Push, State
 from heartcast.push.preferences import Wishes
-
-ROUTE = "realtime"
-"""The one route there is in this version."""
+from heartcast.push.routes import REALTIME
 
 _NO_ROUTE = Verdict(State.SUPPRESSED, "route_off")
 _NO_CATEGORY = Verdict(State.SUPPRESSED, "category_off")
@@ -27,7 +25,8 @@ def preference(wishes_of: WishesOf) -> Gate:
         wishes = wishes_of(push.user)
         if wishes is None:
             return None
-        if ROUTE in wishes.routes_off:
+        # Of several routes the route gate takes those that are left.
+        if REALTIME in wishes.routes_off and not push.asked.has_routes:
             return _NO_ROUTE
         if push.extra is not None and push.extra.category in wishes.categories_off:
             return _NO_CATEGORY

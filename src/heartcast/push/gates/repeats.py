@@ -169,5 +169,10 @@ class Collapses:
         key = (push.user, push.asked.collapse_key)
         older = self._sent.get(key)
         self._sent[key] = push
-        if older is not None and older is not push and older.state is State.SENT and not older.attempts:
+        if (
+            older is not None
+            and older is not push
+            and older.state is State.SENT
+            and not (older.attempts or older.asked.posted)
+        ):
             self._replace(older, push, now_ms)

@@ -1,0 +1,38 @@
+"""Whether a shard's pushes move: health is judged by progress, not by being alive."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from heartcast.push.shard import Shard
+
+
+class ShardHealth(NamedTuple):
+    """One shard, for ``/healthz``."""
+
+    id: int
+    pending: int
+    active: int
+    error_rate: float
+    oldest_ms: int
+    """Age of the push that waits longest; 0 when nothing waits."""
+    last_progress_ms: int
+    """Milliseconds since a push last left; 0 when nothing waits."""
+    is_stalled: bool
+
+
+def health_of(shard: Shard, now_s: float, now_ms: int, stalled_after_ms: float) -> ShardHealth:
+    """One shard's queues, and whether they move.
+
+    Args:
+        now_s: Monotonic.
+        stalled_after_ms: How long nothing may move while something waits.
+    """
+    oldest = shard.oldest
+    age_ms = max(0, now_ms - oldest.accepted_ms) if oldest else 0
+    # A shard that was empty for an hour has not stalled because a push just came.
+    still_ms = min(round((now_s - shard.progress_s) * 1000), age_ms)
+    is_stalled = still_ms > stalled_after_ms
+    return ShardHealth(
+        shard.id, len(shard.pending), shard.left, shard.error_rate, age_ms, still_ms, is_stalled
+    )
