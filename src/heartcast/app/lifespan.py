@@ -95,6 +95,7 @@ class _Lifespan:
             await self._run(system)
         finally:
             await system.pushes.stop()
+            await system.effects.close()
             await system.heart_store.close()
             if system.shared_limits is not None:
                 await system.shared_limits.close()

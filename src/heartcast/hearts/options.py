@@ -174,6 +174,34 @@ class OutboxOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             raise ValueError("retention_s: must be between 60 and 315360000")
 
 
+class CreditOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A ledger that pays users for hearts, in ``effects.db`` of the data folder. Needs the outbox."""
+
+    is_on: bool = False
+    """Whether hearts earn anything."""
+
+    points: dict[str, int] = msgspec.field(default_factory=lambda: {KIND: 1})
+    """What the first heart of a user on a target earns, per kind, 1 to 1,000,000. Kinds that are not
+    named earn nothing."""
+
+    daily_cap: int = 0
+    """Points that a user may earn in a day (UTC), 1 to 1,000,000,000; 0: no cap. A first heart beyond
+    it earns nothing, also later."""
+
+    clawback_within_s: float = 0.0
+    """Seconds after an award within which taking the heart back takes back the award, 1 to
+    315360000; 0: an award stays."""
+
+    def __post_init__(self) -> None:
+        for kind, points in self.points.items():
+            if not 1 <= points <= 1_000_000:
+                raise ValueError(f"points: of {kind} must be between 1 and 1000000")
+        if not 0 <= self.daily_cap <= 1_000_000_000:
+            raise ValueError("daily_cap: must be between 0 and 1000000000")
+        if not 0 <= self.clawback_within_s <= 315_360_000:
+            raise ValueError("clawback_within_s: must be between 0 and 315360000")
+
+
 class HeartOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Kinds, who may do and see what, live counts and the store."""
 
@@ -221,6 +249,7 @@ class HeartOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     by the store ``redis``, and never logged."""
 
     outbox: OutboxOptions = msgspec.field(default_factory=OutboxOptions)
+    credit: CreditOptions = msgspec.field(default_factory=CreditOptions)
     sqlite: SqliteOptions = msgspec.field(default_factory=SqliteOptions)
     redis: RedisOptions = msgspec.field(default_factory=RedisOptions)
     postgres: PostgresOptions = msgspec.field(default_factory=PostgresOptions)
@@ -242,6 +271,8 @@ class HeartOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             raise ValueError("visitor_max_age_s: must be between 3600 and 315360000")
         if self.undo_window_s and not 1 <= self.undo_window_s <= 315_360_000:
             raise ValueError("undo_window_s: must be 0, or between 1 and 315360000")
+        if self.credit.is_on and not self.outbox.is_on:
+            raise ValueError("credit: needs events; set outbox.is_on")
         if self.store == "postgres" and not self.postgres_dsn:
             raise ValueError("postgres_dsn: must be set for the store postgres")
         if self.store == "redis" and not self.redis_url:

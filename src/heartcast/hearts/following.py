@@ -1,0 +1,173 @@
+"""Following the feed inside this program: effects in a database, each with its place.
+
+What an event does and how far the follower has come are one transaction. A crash at any
+moment leaves both or neither, and the follower goes on where it stands: every event takes
+effect exactly once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+
+from heartcast.backends.sqlite import FileLock, Schema, Tuning, open_writer, unavailable
+from heartcast.core.errors import Gone, StoreUnavailable
+from heartcast.hearts.model import HeartEvent
+from heartcast.hearts.outbox import Feed, cursor_of
+
+FILE_NAME = "effects.db"
+"""Of the database in the data folder."""
+
+_PAGE = 500
+_WAIT_S = 30.0
+_REST_S = 1.0
+"""After a failure, before the next attempt."""
+
+SCHEMA = Schema(
+    application_id=0x68656666,  # "heff"
+    version=1,
+    script="""
+    CREATE TABLE place (name TEXT PRIMARY KEY, epoch TEXT NOT NULL, number INTEGER NOT NULL);
+    CREATE TABLE award (
+        user TEXT NOT NULL, target TEXT NOT NULL, kind TEXT NOT NULL,
+        points INTEGER NOT NULL, at_ms INTEGER NOT NULL, is_taken_back INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (user, target, kind)
+    ) WITHOUT ROWID;
+    CREATE TABLE entry (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, user TEXT NOT NULL, target TEXT NOT NULL,
+        kind TEXT NOT NULL, points INTEGER NOT NULL, reason TEXT NOT NULL, at_ms INTEGER NOT NULL,
+        event TEXT NOT NULL
+    );
+    CREATE INDEX entry_user ON entry (user, number);
+    CREATE TABLE balance (
+        user TEXT PRIMARY KEY, points INTEGER NOT NULL, day INTEGER NOT NULL, awarded INTEGER NOT NULL
+    ) WITHOUT ROWID
+    """,
+)
+
+T = TypeVar("T")
+_log = structlog.get_logger("heartcast")
+
+
+class EffectsFile:
+    """The database of all followers, on a thread of its own.
+
+    Args:
+        path: None: in memory.
+
+    Raises:
+        SettingsError: the file cannot be used.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._lock = None if path is None else FileLock(path)
+        try:
+            self._connection = open_writer(path or Path(":memory:"), SCHEMA, Tuning(cache_bytes=16 << 20))
+        except BaseException:
+            self._close_lock()
+            raise
+        self._thread = ThreadPoolExecutor(1, "heart-effects")
+
+    async def ask(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a query, or a change, as one transaction.
+
+        Raises:
+            StoreUnavailable: the database cannot do it now; nothing was changed.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, query)
+
+    def _transact(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            with self._connection as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                return query(connection)
+        except sqlite3.Error as error:
+            raise unavailable(error) from error
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._thread.shutdown)
+        self._connection.close()
+        self._close_lock()
+
+    def _close_lock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+
+
+class Follower:
+    """Takes every event of the feed into the database of effects.
+
+    Args:
+        name: Its place is kept under this name.
+        take: Called in the transaction, with events in order and their epoch.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        feed: Feed,
+        file: EffectsFile,
+        take: Callable[[sqlite3.Connection, list[HeartEvent], str], None],
+    ) -> None:
+        self._name = name
+        self._feed = feed
+        self._file = file
+        self._take = take
+        self.number = 0
+        """Of the last event taken."""
+        feed.hold(name, lambda: self.number)
+
+    async def run(self) -> None:
+        """Follow until cancelled. A failure is tried again, and never skips an event."""
+        cursor: str | None = None
+        while True:
+            try:
+                if cursor is None:
+                    cursor = await self._file.ask(self._place)
+                cursor = await self.step(cursor)
+            except Gone as gone:
+                # What was taken stays taken; keys of effects keep it from happening twice.
+                _log.error("events_missed", follower=self._name, detail=gone.detail)
+                cursor, self.number = "", 0
+            except StoreUnavailable:
+                cursor = None
+                await asyncio.sleep(_REST_S)
+            except Exception:
+                _log.exception("follower_fault", follower=self._name)
+                cursor = None
+                await asyncio.sleep(_REST_S)
+
+    async def step(self, cursor: str, wait_s: float = _WAIT_S) -> str:
+        """Take one page of events.
+
+        Returns:
+            The next cursor.
+
+        Raises:
+            Gone, StoreUnavailable: nothing was taken.
+        """
+        page = await self._feed.read(cursor, _PAGE, wait_s)
+        if page.cursor != cursor:
+
+            def take(connection: sqlite3.Connection) -> None:
+                self._take(connection, page.events, page.epoch)
+                connection.execute(
+                    "INSERT OR REPLACE INTO place VALUES (?, ?, ?)", (self._name, page.epoch, page.number)
+                )
+
+            await self._file.ask(take)
+            self.number = page.number
+        return page.cursor
+
+    def _place(self, connection: sqlite3.Connection) -> str:
+        row = connection.execute("SELECT epoch, number FROM place WHERE name = ?", (self._name,)).fetchone()
+        if row is None:
+            return ""
+        self.number = row[1]
+        return cursor_of(*row)

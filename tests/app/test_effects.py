@@ -1,0 +1,74 @@
+"""What follows hearts, in a running server."""
+
+import http.client
+import json
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from heartcast.testing.server import RunningServer, running
+
+CREDIT = {"HEARTCAST_HEARTS__CREDIT__IS_ON": "true", "HEARTCAST_HEARTS__CREDIT__DAILY_CAP": "2"}
+
+
+def _ask(server: RunningServer, path: str, body: object = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(server.url + path, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=5) as answer:
+        return json.load(answer)
+
+
+def _status(server: RunningServer, path: str) -> int:
+    try:
+        _ask(server, path)
+    except urllib.error.HTTPError as error:
+        return error.code
+    return 200
+
+
+def _until(server: RunningServer, path: str, field: str, value: object) -> Any:
+    deadline_s = time.monotonic() + 10
+    while (found := _ask(server, path))[field] != value and time.monotonic() < deadline_s:
+        time.sleep(0.02)
+    return found
+
+
+def test_hearts_earn_credit_that_survives_a_kill(tmp_path: Path) -> None:
+    with running("--data-dir", str(tmp_path), environ=CREDIT) as server:
+        for target in ("a", "b", "c"):
+            _ask(server, "/api/v1/hearts", {"target_id": target, "user_id": "u 1"})
+        found = _until(server, "/api/v1/users/u%201/credit", "balance", 2)
+        assert found == {"user_id": "u 1", "balance": 2, "awarded_today": 2}
+        server.kill()
+    with running("--data-dir", str(tmp_path), environ=CREDIT) as server:
+        _ask(server, "/api/v1/hearts", {"target_id": "a", "user_id": "u2"})
+        _until(server, "/api/v1/users/u2/credit", "balance", 1)
+        page = _ask(server, "/api/v1/users/u%201/credit/entries?limit=2")
+        rest = _ask(server, f"/api/v1/users/u%201/credit/entries?before={page['next_before']}")
+
+        reasons = [(one["target_id"], one["reason"], one["points"]) for one in page["items"] + rest["items"]]
+        assert reasons == [("c", "cap", 0), ("b", "award", 1), ("a", "award", 1)]
+        assert rest["next_before"] is None
+        assert _status(server, "/api/v1/users/u2/credit/entries?limit=0") == 422
+        with urllib.request.urlopen(f"{server.url}/metrics", timeout=5) as answer:
+            assert 'heartcast_events_lag{follower="credit"} 0.0' in answer.read().decode()
+
+
+def test_a_stopping_server_lets_nobody_wait_for_events() -> None:
+    with running("--in-memory") as server:
+        assert _status(server, "/api/v1/users/u1/credit") == 404
+        waiting = http.client.HTTPConnection(server.host, server.port, timeout=20)
+        waiting.request("GET", "/api/v1/events")
+        waiting.getresponse().read()
+        waiting.request("GET", "/api/v1/events?wait=30")
+        # Answered after what came before it was read.
+        for _ in range(3):
+            _ask(server, "/livez")
+        started_s = time.monotonic()
+        assert server.stop() == 0
+        answer = waiting.getresponse()
+
+        assert (answer.status, json.load(answer)["items"]) == (200, [])
+        assert time.monotonic() - started_s < 10
