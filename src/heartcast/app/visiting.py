@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from random import SystemRandom
 
 from heartcast.api import devices as device_routes
+from heartcast.api import heart_removal
 from heartcast.api import hearts as heart_routes
 from heartcast.api.auth.devices import Devices
 from heartcast.api.auth.signing import Signer, signing_keys
@@ -62,6 +63,7 @@ class Visiting:
         """The routes of hearts and of visitors."""
         judging = Judging(self.guard, self.clock, self.devices) if self.guard is not None else None
         routes = heart_routes.routes(hearts, self.settings.hearts, cursors=self.cursors, judging=judging)
+        routes += heart_removal.routes(hearts, self.cursors)
         if self.devices is not None:
             # A browser sends a Secure cookie to loopback over plain http as well, but not every one.
             routes += device_routes.routes(self.devices, is_secure=not self.settings.is_loopback)

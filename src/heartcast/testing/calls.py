@@ -38,14 +38,16 @@ class Caller:
         headers: dict[str, str] | None = None,
         as_: Identity | None = None,
         peer: str | None = None,
+        params: dict[str, str] | None = None,
     ) -> Answer:
         """The answer to one request; problems are answers.
 
         Args:
             query: As ``urlencode`` takes it.
             body: Bytes as they are, anything else as JSON.
+            params: Values of the ``{}`` parts of ``path``, which then stands as in the table.
         """
-        template, params = path, {}
+        template, params = path, params or {}
         if (method, path) not in self._routes:
             head, _, last = path.rpartition("/")
             template, params = f"{head}/{{id}}", {"id": last}
