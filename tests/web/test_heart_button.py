@@ -136,17 +136,43 @@ def test_a_refused_heart_is_taken_back_and_the_person_is_told(visit, status: int
     expect(count(page, "refused")).to_have_text("0")
 
 
-def test_offline_the_heart_is_taken_back_and_works_again_later(visit) -> None:
+def test_a_click_without_a_network_is_kept_and_sent_later(people, visit) -> None:
     page = visit('<heart-button target="offline" user="u1"></heart-button>')
+    other = visit('<heart-button target="offline" user="u2"></heart-button>')
     expect(count(page, "offline")).to_have_text("0")
     page.context.set_offline(True)
     button(page, "offline").click()
-    expect(note(page)).to_contain_text("you seem to be offline")
-    expect(button(page, "offline")).to_have_attribute("aria-pressed", "false")
+    expect(note(page)).to_contain_text("You seem to be offline. Your click is kept")
+    expect(button(page, "offline")).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("heart-button")).to_have_attribute("queued", "")
+    expect(count(other, "offline")).to_have_text("0")
     page.context.set_offline(False)
-    button(page, "offline").click()
+    expect(count(other, "offline")).to_have_text("1")
     expect(count(page, "offline")).to_have_text("1")
-    expect(note(page)).to_be_hidden()
+    expect(page.locator("heart-button")).not_to_have_attribute("queued", "")
+    assert page.evaluate("localStorage.getItem('heartcast.queue')") == "[]"
+
+
+def test_clicks_that_wait_survive_a_reload_and_leave_in_one_request(visit) -> None:
+    tags = [f'<heart-button target="kept-{n}" user="u1"></heart-button>' for n in range(3)]
+    page = visit(*tags)
+    expect(count(page, "kept-2")).to_have_text("0")
+    page.route("**/api/v1/**", lambda route: route.abort())
+    for n in range(3):
+        button(page, f"kept-{n}").click()
+    button(page, "kept-1").click()  # and taken back: nothing is left to send
+    expect(page.locator("heart-button[queued]")).to_have_count(2)
+    page.reload()
+    expect(page.locator("heart-button[queued]")).to_have_count(2)
+    expect(button(page, "kept-0")).to_have_attribute("aria-pressed", "true")
+    expect(button(page, "kept-1")).to_have_attribute("aria-pressed", "false")
+    page.unroute_all()
+    with page.expect_request(lambda request: request.method == "POST" and "batch" in request.url) as sent:
+        page.evaluate("dispatchEvent(new Event('online'))")
+    assert len(sent.value.post_data_json["items"]) == 2
+    expect(page.locator("heart-button[queued]")).to_have_count(0)
+    for n, hearts in enumerate(("1", "0", "1")):
+        expect(count(page, f"kept-{n}")).to_have_text(hearts)
 
 
 def test_a_click_shows_at_once_and_clicks_during_a_request_are_summed_up(visit) -> None:
@@ -260,6 +286,22 @@ def test_a_lost_connection_comes_back_by_itself_and_misses_nothing(people, visit
     assert len(sockets) == 2
     add(people, page, "lost", "u4")
     expect(count(page, "lost")).to_have_text("3")
+
+
+def test_counts_of_a_server_whose_store_is_away_are_marked(visit) -> None:
+    def stale(route: Any) -> None:
+        counts = [{"target_id": "old", "count": 7, "version": 7}]
+        body = json.dumps({"counts": counts, "as_of": "2026-01-01T00:00:00.000Z", "stale": True})
+        route.fulfill(
+            body=body, headers={"access-control-allow-origin": "*", "access-control-allow-headers": "*"}
+        )
+
+    page = visit(
+        '<heart-button target="old" user="u1"></heart-button>',
+        before=lambda page: page.route("**/api/v1/hearts/counts", stale),
+    )
+    expect(count(page, "old")).to_have_text("7")
+    expect(page.locator("heart-button")).to_have_attribute("stale", "")
 
 
 def test_the_look_can_be_changed_from_outside(visit) -> None:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from random import SystemRandom
 
 from heartcast.api import devices as device_routes
-from heartcast.api import heart_removal
+from heartcast.api import heart_removal, openheart
 from heartcast.api import hearts as heart_routes
 from heartcast.api.auth.devices import Devices
 from heartcast.api.auth.signing import Signer, signing_keys
+from heartcast.api.cors import Origins
 from heartcast.api.cursors import Cursors
 from heartcast.api.heart_judging import Judging
+from heartcast.api.openheart import OpenHeart
 from heartcast.api.route import Route
 from heartcast.app.settings import Settings
 from heartcast.core.bus import Bus
@@ -33,6 +35,7 @@ class Visiting:
     settings: Settings
     clock: Clock
     cursors: Cursors
+    guests: Signer
     devices: Devices | None
     """None: visitors who are nobody give no hearts."""
     guard: AbuseGuard | None
@@ -64,10 +67,21 @@ class Visiting:
         judging = Judging(self.guard, self.clock, self.devices) if self.guard is not None else None
         routes = heart_routes.routes(hearts, self.settings.hearts, cursors=self.cursors, judging=judging)
         routes += heart_removal.routes(hearts, self.cursors)
+        if self.settings.hearts.openheart:
+            routes += openheart.routes(self._openheart(hearts, judging))
         if self.devices is not None:
             # A browser sends a Secure cookie to loopback over plain http as well, but not every one.
             routes += device_routes.routes(self.devices, is_secure=not self.settings.is_loopback)
         return routes
+
+    def _openheart(self, hearts: HeartService, judging: Judging | None) -> OpenHeart:
+        return OpenHeart(
+            hearts,
+            self.settings.hearts.openheart,
+            guests=self.guests,
+            judging=judging,
+            origins=Origins(self.settings.http.allowed_origins),
+        )
 
 
 def visiting(settings: Settings, clock: Clock, ids: IdSource) -> Visiting:
@@ -82,6 +96,7 @@ def visiting(settings: Settings, clock: Clock, ids: IdSource) -> Visiting:
         settings=settings,
         clock=clock,
         cursors=Cursors(Signer(keys, "cursor")),
+        guests=Signer(keys, "guest"),
         devices=devices,
         guard=AbuseGuard(options.abuse) if is_judging else None,
     )

@@ -104,6 +104,11 @@ class RedisOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             raise ValueError("timeout_s: must be between 0.05 and 60")
 
 
+def plain_emoji(text: str) -> str:
+    """An emoji without the mark that asks for colour, which some keyboards send and some don't."""
+    return text.replace("\ufe0f", "")
+
+
 class AbuseOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When hearts of users and visitors are *shadowed*: seen by their giver only, and not counted.
 
@@ -217,6 +222,10 @@ class HeartOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Seconds that the name of a device is good for, 3600 to 315360000. It is renewed when half
     of them are over."""
 
+    openheart: dict[str, str] = {}
+    """Emoji that ``POST /oh/{target}`` takes, each with the kind that it gives, one of
+    ``visitor_kinds``: ``{"❤️" = "heart"}``. {}: the OpenHeart protocol is not spoken."""
+
     who_hearted: Literal["admin", "owner", "public"] = "admin"
     """Who may ask which users hearted a target. ``admin``: servers. ``owner``: also users whose
     token names the target in its claim ``owns``. ``public``: everybody."""
@@ -267,6 +276,9 @@ class HeartOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         for kind in self.visitor_kinds:
             if kind not in self.kinds:
                 raise ValueError(f"visitor_kinds: {kind!r} is not among the kinds")
+        for emoji, kind in self.openheart.items():
+            if kind not in self.visitor_kinds:
+                raise ValueError(f"openheart: {emoji} gives {kind!r}, which is not among the visitor_kinds")
         if not 3600 <= self.visitor_max_age_s <= 315_360_000:
             raise ValueError("visitor_max_age_s: must be between 3600 and 315360000")
         if self.undo_window_s and not 1 <= self.undo_window_s <= 315_360_000:

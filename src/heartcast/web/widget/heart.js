@@ -7,11 +7,16 @@
  * Attributes: target (required), user, token, api, kind, label, disabled. What is the same
  * for a whole page may stand on the script tag (data-user, data-token, data-api) or in
  * `window.heartcast = { user, token, api }` before it; token may be a function that
- * returns one, also as a promise. No cookies. A visitor who is nobody gets a random name
- * of their own in local storage.
+ * returns one, also as a promise. No cookies. A visitor who is nobody gets a name at the first
+ * click, signed by the server where it lets visitors heart, and keeps it in local storage.
+ *
+ * What stands between the tags is what readers without JavaScript see: a form, for example.
+ * Clicks that cannot be sent wait in local storage, survive a reload, and leave together when
+ * the server is there again.
  *
  * Style it from outside: --heart-color, --heart-ink, --heart-surface, --heart-line,
  * --heart-size, --heart-radius; ::part(button), ::part(icon), ::part(count), ::part(note).
+ * [stale] is set while the server only knows an older count, [queued] while a click waits.
  * Events, bubbling: "heart" {target, hearted, count}, "heart-error" {target, reason}.
  *
  * One idea keeps the numbers right: a count comes with a version and never goes back to an
@@ -32,6 +37,9 @@
   const ANNOUNCE_GAP_MS = 10_000;
   const NOTE_MS = 5_000;
   const POLL_MS = 20_000;
+  const QUEUE_MS = 7 * 24 * 3600_000;
+  const QUEUE_LENGTH = 200;
+  const QUEUED = Symbol("queued");
   const isCalm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
   function channelPart(id) {
@@ -40,17 +48,33 @@
     return encoded.replace(/%3A/g, ":");
   }
 
-  function visitor() {
-    try {
-      const kept = localStorage.getItem("heartcast.visitor");
-      if (kept) return kept;
-      const made = "visitor-" + Array.from(crypto.getRandomValues(new Uint8Array(8)), (b) => b.toString(16).padStart(2, "0")).join("");
-      localStorage.setItem("heartcast.visitor", made);
-      return made;
-    } catch {
-      return null; // Storage is forbidden here: counts are shown, hearts need a user.
-    }
+  /** What is kept in local storage; undefined when there is nothing, or storage is forbidden here. */
+  function recall(name) {
+    try { return JSON.parse(localStorage.getItem(name)) ?? undefined; } catch { return undefined; }
   }
+  function keep(name, value) {
+    try { localStorage.setItem(name, JSON.stringify(value)); return true; } catch { return false; }
+  }
+
+  const visitorKey = (api) => "heartcast.visitor " + api;
+
+  /** A name for somebody who is nobody: the server's, or our own where it gives none (dev mode). */
+  async function newVisitor(api) {
+    const response = await fetch(new URL("/api/v1/visitors", api), { method: "POST", credentials: "omit" });
+    const { user_id, proof } = response.ok ? await response.json() : {};
+    const random = () => Array.from(crypto.getRandomValues(new Uint8Array(8)), (b) => b.toString(16).padStart(2, "0")).join("");
+    const made = user_id ? { user: user_id, proof } : { user: "visitor-" + random() };
+    return keep(visitorKey(api), made) ? made : null; // A heart that could never be taken back is none.
+  }
+
+  /** Clicks that wait for the server: [{api, user, target, kind, hearted, at}], oldest first. */
+  const queue = {
+    all: () => (recall("heartcast.queue") ?? []).filter((wish) => Date.now() - wish.at < QUEUE_MS),
+    of: (api, user) => queue.all().filter((wish) => wish.api === api && wish.user === user),
+    put: (wish) => keep("heartcast.queue", [...queue.without(wish), { ...wish, at: Date.now() }].slice(-QUEUE_LENGTH)),
+    drop: (wish) => keep("heartcast.queue", queue.without(wish)),
+    without: (wish) => queue.all().filter((other) => ["api", "user", "target", "kind"].some((name) => other[name] !== wish[name])),
+  };
 
   function userOfToken(token) {
     try {
@@ -210,7 +234,7 @@
 
   /** What this page knows of one target; any number of buttons show it. */
   class Heart {
-    version = -1; count = null; hearted = false; wanted = null; isSending = false; isUnsure = false; buttons = new Set(); stop = null;
+    version = -1; count = null; hearted = false; wanted = null; isSending = false; isUnsure = false; isQueued = false; isStale = false; buttons = new Set(); stop = null;
     #from = 0; #isIncluded = false;
     constructor(target, kind) { this.target = target; this.kind = kind; }
 
@@ -247,15 +271,19 @@
       return Page.#all.get(key);
     }
 
-    #hearts = new Map(); #toLoad = new Set(); #timer = 0;
+    #hearts = new Map(); #toLoad = new Set(); #timer = 0; #isFlushing = false;
     constructor(api, user, token) {
       this.api = api;
-      this.user = user;
+      const known = user ? { user } : recall(visitorKey(api));
+      this.user = known?.user;
+      this.proof = known?.proof;
       this.token = async () => (typeof token === "function" ? await token() : token) || null;
       this.live = liveOf(api, token);
-      this.live.addEventListener("connected", () => this.#loadAll());
+      this.live.addEventListener("connected", () => { this.#loadAll(); this.#flush(); });
+      addEventListener("online", () => this.#flush());
       setInterval(() => {
         if (!this.live.isConnected && !document.hidden) this.#loadAll();
+        this.#flush();
       }, POLL_MS);
     }
 
@@ -265,6 +293,11 @@
       if (!heart) {
         heart = new Heart(target, kind);
         this.#hearts.set(key, heart);
+        const wish = this.user && queue.of(this.api, this.user).find((wish) => wish.target === target && wish.kind === kind);
+        if (wish) {
+          heart.wanted = wish.hearted;
+          heart.isQueued = true;
+        }
         this.load(heart);
         // The live channel carries the default kind; other kinds follow by asking.
         if (kind === "heart") heart.stop = this.live.subscribe("hearts:" + channelPart(target), ({ count, version }) => {
@@ -303,12 +336,18 @@
       if (this.user) body.user_id = this.user;
       if (kind !== "heart") body.kind = kind;
       const response = await this.request("POST", "/api/v1/hearts/counts", body).catch(() => null);
+      if (response?.status === 401 && this.proof) {
+        this.#forget();
+        return this.#loadSome(kind, hearts);
+      }
       if (!response?.ok) return;
-      const byTarget = new Map((await response.json()).counts.map((item) => [item.target_id, item]));
+      const { counts, stale } = await response.json();
+      const byTarget = new Map(counts.map((item) => [item.target_id, item]));
       for (const heart of hearts) {
         const found = byTarget.get(heart.target);
         if (!found) continue;
         heart.learn(found.count, found.version);
+        heart.isStale = stale === true;
         if (!heart.isSending && typeof found.hearted === "boolean") heart.hearted = found.hearted;
         heart.show("loaded");
       }
@@ -316,10 +355,11 @@
 
     async request(method, path, body) {
       const token = await this.token();
+      const credentials = token ? "Bearer " + token : this.proof ? "Visitor " + this.proof : null;
       return fetch(new URL(path, this.api), {
         method,
         credentials: "omit",
-        headers: { ...(body ? { "content-type": "application/json" } : {}), ...(token ? { authorization: "Bearer " + token } : {}) },
+        headers: { ...(body ? { "content-type": "application/json" } : {}), ...(credentials ? { authorization: credentials } : {}) },
         ...(body ? { body: JSON.stringify(body) } : {}),
       });
     }
@@ -330,6 +370,14 @@
       heart.show("own");
       if (heart.isSending) return;
       let reason = null;
+      if (!this.user) {
+        heart.isSending = true;
+        reason = await this.#introduce();
+        if (reason) {
+          heart.wanted = null;
+          for (const button of heart.buttons) button.fail(reason);
+        }
+      }
       while (heart.isUnsure || (heart.wanted !== null && heart.wanted !== heart.hearted)) {
         heart.beginWrite();
         if (heart.wanted === null || heart.wanted === heart.hearted) {
@@ -337,7 +385,13 @@
           await this.#loadSome(heart.kind, [heart]);
           continue;
         }
-        reason = await this.#write(heart, heart.wanted);
+        const tried = heart.wanted;
+        reason = await this.#write(heart, tried);
+        if (reason === QUEUED) {
+          if (heart.wanted !== tried) continue; // Another click meanwhile: it is tried, too.
+          if (this.#queue(heart)) return;
+          reason = "Not saved: the server cannot be reached.";
+        }
         if (reason) {
           heart.wanted = null;
           for (const button of heart.buttons) button.fail(reason);
@@ -345,10 +399,74 @@
       }
       heart.wanted = null;
       heart.endWrite();
+      if (heart.isQueued) this.#unqueue(heart);
       heart.show(reason ? "reverted" : "settled");
     }
 
-    /** One write. Returns null when it was done, else what to tell the person. */
+    /** The server does not know this visitor any more: be nobody again. */
+    #forget() { this.user = this.proof = undefined; }
+
+    /** Become somebody. Returns null when that was done, else what to tell the person. */
+    async #introduce() {
+      try {
+        const made = await newVisitor(this.api);
+        if (!made) return "Please sign in to give a heart.";
+        this.user = made.user;
+        this.proof = made.proof;
+        return null;
+      } catch {
+        return "Not saved: the server cannot be reached.";
+      }
+    }
+
+    #wish(heart) { return { api: this.api, user: this.user, target: heart.target, kind: heart.kind, hearted: heart.wanted }; }
+
+    #queue(heart) {
+      // A page that never reached the server is probably one that may not: nothing would be sent later.
+      if ((heart.count === null && navigator.onLine) || !queue.put(this.#wish(heart))) return false;
+      heart.isQueued = true;
+      heart.endWrite();
+      heart.show("queued");
+      return true;
+    }
+
+    #unqueue(heart) {
+      queue.drop(this.#wish(heart));
+      heart.isQueued = false;
+    }
+
+    /** Send what waits, also for targets that are not on this page: one request. */
+    async #flush() {
+      const wishes = this.user ? queue.of(this.api, this.user) : [];
+      if (!wishes.length || this.#isFlushing) return;
+      this.#isFlushing = true;
+      const waiting = wishes.map((wish) => this.#hearts.get(wish.kind + "\n" + wish.target));
+      for (const heart of waiting) heart?.beginWrite();
+      const items = wishes.map(({ target, kind, hearted }) => ({ op: hearted ? "add" : "remove", target_id: target, user_id: this.user, kind }));
+      const response = await this.request("POST", "/api/v1/hearts/batch", { items }).catch(() => null);
+      const { results } = response?.ok ? await response.json() : {};
+      wishes.forEach((wish, at) => {
+        const heart = waiting[at];
+        heart?.endWrite();
+        if (results) this.#flushed(wish, heart, results[at].status);
+        else heart?.show("queued");
+      });
+      this.#isFlushing = false;
+    }
+
+    #flushed(wish, heart, status) {
+      queue.drop(wish);
+      if (!heart) return;
+      heart.isQueued = false;
+      if (status < 300) heart.hearted = wish.hearted;
+      else for (const button of heart.buttons) button.fail(kindWords({ status, headers: new Headers() }));
+      if (heart.wanted === wish.hearted) heart.wanted = null;
+      this.load(heart);
+      if (heart.wanted !== null) this.want(heart, heart.wanted); // Clicked again meanwhile.
+      else heart.show(status < 300 ? "settled" : "reverted");
+    }
+
+    /** One write. Returns null when it was done, QUEUED when it must wait, else what to tell the person. */
     async #write(heart, hearted) {
       const before = heart.version;
       const names = { target_id: heart.target, user_id: this.user, ...(heart.kind === "heart" ? {} : { kind: heart.kind }) };
@@ -358,7 +476,11 @@
           ? await this.request("POST", "/api/v1/hearts", names)
           : await this.request("DELETE", "/api/v1/hearts?" + new URLSearchParams(names));
       } catch {
-        return navigator.onLine ? "Not saved: the server cannot be reached." : "Not saved: you seem to be offline.";
+        return QUEUED;
+      }
+      if (response.status === 401 && this.proof) {
+        this.#forget();
+        return (await this.#introduce()) ?? this.#write(heart, hearted);
       }
       if (!response.ok) return kindWords(response);
       const answer = await response.json().catch(() => null);
@@ -468,7 +590,7 @@
       if (!target || this.#heart) return;
       const api = new URL(this.getAttribute("api") ?? settings.api, location.href).origin;
       const token = this.getAttribute("token") ?? settings.token;
-      const user = this.getAttribute("user") ?? settings.user ?? (typeof token === "string" ? userOfToken(token) : null) ?? visitor();
+      const user = this.getAttribute("user") ?? settings.user ?? (typeof token === "string" ? userOfToken(token) : null);
       this.#page = Page.of(api, user, token);
       this.#heart = this.#page.join(this, target, this.getAttribute("kind") ?? "heart");
       this.render();
@@ -483,14 +605,13 @@
     /** Heart it, or take the heart back. */
     toggle() {
       if (!this.#heart || this.hasAttribute("disabled")) return;
-      if (!this.#page.user) return this.fail("Please sign in to give a heart.");
       const hearted = !this.hearted;
       this.#hideNote();
       if (hearted) this.#celebrate();
       this.#page.want(this.#heart, hearted);
     }
 
-    /** Called by the page's store: show what is known. `why`: own, live, loaded, settled, reverted. */
+    /** Called by the page's store: show what is known. `why`: own, live, loaded, settled, reverted, queued. */
     render(why) {
       const heart = this.#heart;
       const { button, name, count } = this.#parts;
@@ -498,9 +619,12 @@
       name.textContent = this.getAttribute("label") ?? "Heart";
       if (!heart) return;
       button.setAttribute("aria-pressed", String(heart.shownHearted));
+      this.toggleAttribute("stale", heart.isStale);
+      this.toggleAttribute("queued", heart.isQueued);
       const number = heart.shownCount;
       if (number !== this.#shown && number !== null) this.#showCount(number);
       if (why === "live" && this.matches(":focus-within")) this.#announce(`${number} hearts`, ANNOUNCE_GAP_MS);
+      if (why === "queued") this.#tell(navigator.onLine ? "The server cannot be reached. Your click is kept and sent later." : "You seem to be offline. Your click is kept and sent later.");
       if (why === "settled") {
         this.#announce(`${heart.hearted ? "Hearted" : "Heart taken back"}, ${number} ${number === 1 ? "heart" : "hearts"}`, 0);
         this.dispatchEvent(new CustomEvent("heart", { bubbles: true, composed: true, detail: { target: heart.target, hearted: heart.hearted, count: number } }));
@@ -545,14 +669,18 @@
       }, wait);
     }
 
-    /** The heart was not saved: it has been taken back, and this says why. */
-    fail(reason) {
+    #tell(text) {
       const { note } = this.#parts;
-      note.textContent = reason;
+      note.textContent = text;
       note.hidden = false;
-      this.#announce(reason, 0);
+      this.#announce(text, 0);
       clearTimeout(this.#noteTimer);
       this.#noteTimer = setTimeout(() => this.#hideNote(), NOTE_MS);
+    }
+
+    /** The heart was not saved: it has been taken back, and this says why. */
+    fail(reason) {
+      this.#tell(reason);
       this.dispatchEvent(new CustomEvent("heart-error", { bubbles: true, composed: true, detail: { target: this.#heart?.target, reason } }));
     }
 
