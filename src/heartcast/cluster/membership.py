@@ -7,8 +7,9 @@ free it acquires, what is beyond its share it gives back once the work under way
 A lease counts from the moment its renewal was *sent*, by the monotonic clock, and less a
 margin. So it ends here before it ends in the registry; a process that was paused finds, when it
 wakes, that ``holds`` is false before it has done anything. A shard whose owner was seen with
-time left is not acquired before that time is over by this node's own clock either: a jump of
-the registry's clock cannot make two owners.
+time left is not acquired before that time is over by this node's own clock either, and none at
+all for a lease after the registry may have lost something: neither a jump of its clock nor a
+restart makes two owners.
 
 What it does not do: decide anything for others. A node that disagrees about the shares for a
 moment acquires nothing that somebody holds.
@@ -85,6 +86,8 @@ class Membership:
         self._owners: dict[int, str] = {}
         self._held: dict[int, _Held] = {}
         self._not_before_s: dict[int, float] = {}
+        self._life: str | None = None
+        self._idle_until_s = 0.0
         self._unowned_since_s: dict[int, float] = {}
         self._acquiring: set[int] = set()
         self._beat_due_s = 0.0
@@ -181,21 +184,27 @@ class Membership:
             self._beat(now_s)
 
     def _drop_ended(self, now_s: float) -> None:
-        for shard in [shard for shard, held in self._held.items() if now_s >= held.until_s]:
-            self._lose(shard, "its lease was not renewed in time")
+        ended = [shard for shard, held in self._held.items() if now_s >= held.until_s]
+        self._lose(ended, "their leases were not renewed in time")
 
     def _give_up_late(self, now_s: float) -> None:
-        for shard, held in list(self._held.items()):
-            if held.released_by_s is not None and now_s >= held.released_by_s:
-                epoch = held.epoch
-                self._lose(shard, "its work was not finished in time to hand it over")
-                self._registry.release(shard, self.me.id, epoch, _whatever)
+        late = {
+            shard: held.epoch
+            for shard, held in self._held.items()
+            if held.released_by_s is not None and now_s >= held.released_by_s
+        }
+        self._lose(list(late), "their work was not finished in time to hand them over")
+        for shard, epoch in late.items():
+            self._registry.release(shard, self.me.id, epoch, _whatever)
 
-    def _lose(self, shard: int, why: str) -> None:
-        del self._held[shard]
-        self.lost += 1
-        _log.warning("shard lost", shard=shard, reason=why)
-        self._call(partial(self.on_loss, shard))
+    def _lose(self, shards: list[int], why: str) -> None:
+        if not shards:
+            return
+        _log.warning("shards lost", shards=shards, reason=why)
+        for shard in shards:
+            del self._held[shard]
+            self.lost += 1
+            self._call(partial(self.on_loss, shard))
         self._see_end()
 
     # The registry's side
@@ -224,6 +233,7 @@ class Membership:
 
     def _renewed(self, sent_s: float, asked: dict[int, int], view: View) -> None:
         until_s = self._until_s(sent_s)
+        lost: list[int] = []
         for shard, epoch in asked.items():
             held = self._held.get(shard)
             if held is None or held.epoch != epoch:
@@ -231,13 +241,18 @@ class Membership:
             if shard in view.renewed:
                 held.until_s = until_s
             else:
-                self._lose(shard, "another node has it")
+                lost.append(shard)
+        self._lose(lost, "other nodes have them")
 
     def _until_s(self, sent_s: float) -> float:
         return sent_s + self.options.lease_s - self.options.margin_s
 
     def _see(self, view: View) -> None:
         now_s = self._now_s()
+        if self._life not in (None, view.life):
+            # Whoever acquired something that the registry forgot believes in it for a lease at most.
+            self._idle_until_s = now_s + self.options.lease_s
+        self._life = view.life
         for shard in self._owners.keys() - view.leases.keys() - view.given_back:
             if now_s < self._not_before_s.get(shard, 0.0):
                 # Gone before its time: the registry's clock jumped, or it lost what it knew. The
@@ -279,7 +294,7 @@ class Membership:
 
     def _acquire(self, shard: int, now_s: float) -> None:
         owner = self._owners.get(shard)
-        if shard in self._acquiring or owner not in (None, self.me.id):
+        if shard in self._acquiring or owner not in (None, self.me.id) or now_s < self._idle_until_s:
             return
         if owner is None and now_s < self._not_before_s.get(shard, 0.0):
             return

@@ -34,6 +34,8 @@ class View(NamedTuple):
     """Shards without an owner that their last owner gave back on purpose."""
     renewed: frozenset[int]
     """Which of the shards that were asked for are the asking node's own for another lease."""
+    life: str
+    """Another one when the registry may have lost what it had acknowledged."""
 
 
 Viewed = Callable[[View | StoreUnavailable], None]
@@ -58,7 +60,9 @@ class Registry(Protocol):
        the shard, and the view says that it was given back. With another epoch nothing happens.
     6. **Living nodes.** A view has every node that beat within its lease, as it last described
        itself, and none that left.
-    7. **Once answered.** Every callback is called exactly once, at once or on the loop; what
+    7. **A loss shows.** While ``View.life`` stays the same, nothing that was acknowledged is
+       forgotten. It changes when the registry was emptied, restarted, or may have been meanwhile.
+    8. **Once answered.** Every callback is called exactly once, at once or on the loop; what
        cannot be known is ``StoreUnavailable``, and then the call may or may not have had its effect.
     """
 

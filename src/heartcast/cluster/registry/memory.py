@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import count
 
 from heartcast.cluster.node import Node
 from heartcast.cluster.registry import Acquired, Done, Lease, View, Viewed
 from heartcast.core.clock import Clock
+
+_lives = count()
 
 
 class _Shard:
@@ -31,6 +34,7 @@ class MemoryRegistry:
     def __init__(self, clock: Clock, shards: int) -> None:
         self._now_s = clock.monotonic_s
         self._nodes: dict[str, tuple[Node, float]] = {}
+        self._life = f"{next(_lives)}"
         self._shards = [_Shard() for _ in range(shards)]
 
     def beat(self, node: Node, held: Mapping[int, int], lease_s: float, done: Viewed) -> None:
@@ -49,6 +53,7 @@ class MemoryRegistry:
                 leases=leases,
                 given_back=frozenset(n for n, shard in enumerate(self._shards) if shard.is_given_back),
                 renewed=frozenset(renewed),
+                life=self._life,
             )
         )
 

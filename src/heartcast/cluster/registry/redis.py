@@ -29,7 +29,7 @@ from heartcast.cluster.registry.scripts import (
 )
 from heartcast.core.errors import SettingsError, StoreUnavailable
 
-_WANTED_TYPES = {"nodes": "hash", "leases": "zset", "owner": "string", "epoch": "string"}
+_WANTED_TYPES = {"nodes": "hash", "leases": "zset", "life": "string", "owner": "string", "epoch": "string"}
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Node).decode
@@ -38,10 +38,12 @@ _decode = msgspec.json.Decoder(Node).decode
 class _Beat:
     """A beat under way: its replies come in the order of its commands."""
 
-    __slots__ = ("done", "failure", "given_back", "leases", "left", "nodes", "renewed")
+    __slots__ = ("done", "failure", "given_back", "leases", "left", "life", "nodes", "pipe", "renewed")
 
-    def __init__(self, shards: int, done: Viewed) -> None:
+    def __init__(self, pipe: RedisPipe, shards: int, done: Viewed) -> None:
+        self.pipe = pipe
         self.done = done
+        self.life = ""
         self.left = shards + 1
         self.failure: StoreUnavailable | None = None
         self.nodes: list[Node] = []
@@ -52,7 +54,10 @@ class _Beat:
     def nodes_replied(self, reply: Any) -> None:
         if not isinstance(reply, StoreUnavailable):
             try:
-                self.nodes = sorted((_decode(text) for text in reply), key=lambda node: node.id)
+                life, nodes = reply
+                # A server that restarted may have lost its last second; we notice by the connection.
+                self.life = f"{life}/{self.pipe.connections}"
+                self.nodes = sorted((_decode(text) for text in nodes), key=lambda node: node.id)
             except msgspec.DecodeError:
                 reply = StoreUnavailable("redis: the list of nodes holds something that is not a node")
         self._replied(reply)
@@ -83,7 +88,7 @@ class _Beat:
             self.done(self.failure)
         else:
             given_back, renewed = frozenset(self.given_back), frozenset(self.renewed)
-            self.done(View(tuple(self.nodes), self.leases, given_back, renewed))
+            self.done(View(tuple(self.nodes), self.leases, given_back, renewed, self.life))
 
 
 class RedisRegistry:
@@ -114,7 +119,7 @@ class RedisRegistry:
         """
         names = self._names
         await self._check_shape()
-        keys = {names.nodes: "nodes", names.leases: "leases"}
+        keys = {names.nodes: "nodes", names.leases: "leases", names.life: "life"}
         for shard in range(self._shards):
             keys |= {names.owner(shard): "owner", names.epoch(shard): "epoch"}
         for key, kind in keys.items():
@@ -145,10 +150,10 @@ class RedisRegistry:
 
     def beat(self, node: Node, held: Mapping[int, int], lease_s: float, done: Viewed) -> None:
         names, send, lease_ms = self._names, self._pipe.send, round(lease_s * 1000)
-        beat = _Beat(self._shards, done)
+        beat = _Beat(self._pipe, self._shards, done)
         described = _encode(node).decode()
         send(
-            pack("EVALSHA", BEAT.sha, 2, names.nodes, names.leases, node.id, described, lease_ms),
+            pack("EVALSHA", BEAT.sha, 3, names.nodes, names.leases, names.life, node.id, described, lease_ms),
             beat.nodes_replied,
         )
         for shard in range(self._shards):

@@ -1,6 +1,7 @@
 """How leases lie in Redis, and the scripts that change them.
 
     {hc}:shape      string: "1 64", this layout's number and how many shards there are
+    {hc}:life       string: a name for all that is kept, new after it was lost
     {hc}:nodes      hash: node id -> what it says about itself, as JSON
     {hc}:leases     sorted set: node id, scored by the server's time in ms at which its lease ends
     {hc:7}:owner    string: id of the node that owns shard 7, expiring with the lease;
@@ -8,7 +9,7 @@
     {hc:7}:epoch    string: the number of the last acquisition; never expires
 
 Times are in milliseconds. Each script touches the keys of one slot. An epoch is the server's
-time at its acquisition, or one more than the last where that is greater: a server that lost
+time at its acquisition, in microseconds, or one more than the last where that is greater: a server that lost
 its last second in a crash would otherwise give a number out for the second time.
 
 No lease runs longer than a lease: where the server's clock was set back, what is left is cut
@@ -39,9 +40,10 @@ for _, id in ipairs(redis.call('HKEYS', KEYS[1])) do
         redis.call('HDEL', KEYS[1], id)
     end
 end
-return redis.call('HVALS', KEYS[1])
+redis.call('SET', KEYS[3], ARGV[1] .. '@' .. string.format('%.0f', now), 'NX')
+return {redis.call('GET', KEYS[3]), redis.call('HVALS', KEYS[1])}
 """)
-"""KEYS nodes, leases; ARGV id, JSON, lease -> {JSON, …} of the living."""
+"""KEYS nodes, leases, life; ARGV id, JSON, lease -> {life, {JSON, …} of the living}."""
 
 LOOK = Script("""
 local owner = redis.call('GET', KEYS[1])
@@ -75,8 +77,7 @@ if owner and owner ~= '-' and owner ~= ARGV[1] then
     return false
 end
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local epoch = math.max(now, tonumber(redis.call('GET', KEYS[2]) or 0) + 1)
+local epoch = math.max(time[1] * 1000000 + time[2], tonumber(redis.call('GET', KEYS[2]) or 0) + 1)
 redis.call('SET', KEYS[2], string.format('%.0f', epoch))
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return epoch
@@ -111,6 +112,7 @@ class Names:
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
         self.shape = f"{{{prefix}}}:shape"
+        self.life = f"{{{prefix}}}:life"
         self.nodes = f"{{{prefix}}}:nodes"
         self.leases = f"{{{prefix}}}:leases"
 

@@ -158,7 +158,13 @@ class RegistryContract(ABC):
         while len((await view_of(registries[1], "a")).nodes) == 2:
             assert await self.turn() < began_s + LEASE_S + 2, "a node that is silent stays for ever"
 
-    async def test_7_every_call_is_answered_once_also_when_the_registry_closes(
+    async def test_7_a_life_goes_on_as_long_as_nothing_is_forgotten(self, registries: list[Registry]) -> None:
+        lives = {registry: (await view_of(registry, "a")).life for registry in registries}
+        await epoch_of(registries[0], 1, "a")
+        for registry in registries:
+            assert (await view_of(registry, "b")).life == lives[registry] != ""
+
+    async def test_8_every_call_is_answered_once_also_when_the_registry_closes(
         self, registries: list[Registry]
     ) -> None:
         registry, answers = registries[0], []
