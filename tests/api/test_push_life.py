@@ -96,7 +96,9 @@ def api() -> Api:
     return Api()
 
 
-GATES = ["expired", "cancelled", "preference", "dedupe", "experiment", "quiet_hours", "merge", "route"]
+GATES = [
+    "expired", "cancelled", "preference", "dedupe", "experiment", "frequency", "quiet_hours", "merge", "route",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(

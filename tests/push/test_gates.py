@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heartcast.core.errors import Overloaded, StoreUnavailable
+from heartcast.push.gates.frequency import free_ms
 from heartcast.push.journal import Change, Note
 from heartcast.push.journal.memory import MemoryJournal
 from heartcast.push.model import RANKS, Extra, Priority, Push, State
 from heartcast.push.once import Once, Record, Use
 from heartcast.push.options import CapOptions
-from heartcast.push.preferences import Preferences, QuietHours, Window, wishes_of
+from heartcast.push.preferences import Frequency, Preferences, QuietHours, Window, wishes_of
 from heartcast.push.shard import Shard
 from heartcast.testing.contracts.journal import a_push
 from heartcast.testing.pushes import PushRig
@@ -319,3 +320,63 @@ def test_idempotency_records_are_bounded_and_forgotten_after_a_day() -> None:
     assert isinstance(once.begin("k2", "POST /push", b"", 1_000), Record)
     once.forget(1_001)
     assert isinstance(once.begin("k2", "POST /push", b"", 1_001), Use)
+
+
+# ── how many a user wants ────────────────────────────────────────────────────
+
+
+def test_a_user_gets_as_many_in_an_hour_and_in_a_day_as_wished_for() -> None:
+    rig = PushRig()
+    wish(rig, "ann", frequency=Frequency(per_hour=2, per_day=3))
+    assert [ends(settled(rig))[0] for _ in range(3)] == [State.SENT, State.SENT, State.SUPPRESSED]
+    rig.turns.advance(3_601, 60)
+    assert [ends(settled(rig)) for _ in range(2)] == [(State.SENT, ""), (State.SUPPRESSED, "frequency")]
+    rig.turns.advance(86_400, 600)
+    assert settled(rig).state is State.SENT
+    assert settled(rig, priority=Priority.CRITICAL).state is State.SENT
+
+
+def test_one_too_many_may_wait_until_it_fits() -> None:
+    rig = PushRig()
+    wish(rig, "ann", frequency=Frequency(per_hour=1, mode="defer"))
+    first, second = settled(rig), settled(rig)
+    assert (first.state, second.state) == (State.SENT, State.DEFERRED)
+    assert second.due_ms == first.gated_ms + 3_600_000
+    rig.turns.advance(3_602, 1)
+    assert second.state is State.SENT
+
+
+def test_a_restart_gives_nobody_more_than_was_wished_for() -> None:
+    kept: dict[str, Note] = {}
+
+    class Remembering(MemoryJournal):
+        def write(self, change: Change, done: Any) -> None:
+            kept.update({note.key: note for note in change.notes})
+            super().write(change, done)
+
+        def notes(self, kind: str, now_ms: int) -> list[Note]:
+            return [note for note in kept.values() if note.key.startswith(kind)]
+
+    rig = PushRig(journal=Remembering())
+    wish(rig, "ann", frequency=Frequency(per_day=2))
+    assert [settled(rig).state for _ in range(2)] == [State.SENT, State.SENT]
+    rig = PushRig(journal=Remembering())
+    wish(rig, "ann", frequency=Frequency(per_day=2))
+    assert ends(settled(rig)) == (State.SUPPRESSED, "frequency")
+
+
+@given(
+    st.lists(st.integers(0, 50_000_000), max_size=40),
+    st.integers(1, 5),
+    st.integers(1, 8),
+)
+def test_no_window_ever_holds_more_than_the_wish(pauses_ms: list[int], per_hour: int, per_day: int) -> None:
+    times: list[int] = []
+    now_ms = 0
+    for pause_ms in pauses_ms:
+        now_ms += pause_ms
+        windows = ((per_hour, 3_600_000), (per_day, 86_400_000))
+        if all(free_ms(times, most, window_ms, now_ms) <= now_ms for most, window_ms in windows):
+            times.append(now_ms)
+        for most, window_ms in windows:
+            assert sum(now_ms - window_ms < at for at in times) <= most

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heartcast.core.errors import InvalidInput
-from heartcast.push.preferences import Preferences, Quiet, QuietHours, Window, wishes_of
+from heartcast.push.preferences import Frequency, Preferences, Quiet, QuietHours, Window, wishes_of
 
 
 def quiet(zone: str, *windows: tuple[str, str], days: list[Any] | None = None) -> Quiet:
@@ -103,6 +103,20 @@ def test_quiet_agrees_with_what_the_wall_clock_shows_except_where_it_repeats_its
         ends = datetime.fromtimestamp(found / 1000, ZoneInfo(zone))
         assert found > now_ms
         assert changes or (ends.hour, ends.minute) == (end, 0)
+
+
+@pytest.mark.parametrize(
+    ("frequency", "pointer"),
+    [
+        (Frequency(), "/frequency"),
+        (Frequency(per_hour=0), "/frequency/per_hour"),
+        (Frequency(per_hour=5, per_day=1001), "/frequency/per_day"),
+    ],
+)
+def test_a_frequency_that_says_nothing_is_refused_with_a_pointer(frequency: Frequency, pointer: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        wishes_of(Preferences(frequency=frequency))
+    assert caught.value.pointer == pointer
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from heartcast.core.clock import Clock
 from heartcast.core.errors import HeartcastError, StoreUnavailable, Unavailable
 from heartcast.push.dead import DeadLetters, Letter
+from heartcast.push.gates.frequency import Frequencies
 from heartcast.push.gates.repeats import Duplicates
 from heartcast.push.journal import Change, Journal
 from heartcast.push.ledger import Ledger
@@ -62,6 +63,7 @@ class People:
         preferences: PreferenceBook,
         receipts: Receipts,
         topics: Topics,
+        frequencies: Frequencies,
     ) -> None:
         self._clock = clock
         self._ledger = ledger
@@ -73,6 +75,7 @@ class People:
         self._preferences = preferences
         self._receipts = receipts
         self._topics = topics
+        self._frequencies = frequencies
 
     def find(self, user: str, found: Callable[[Person | HeartcastError], None]) -> None:
         """Everything that is kept of this user."""
@@ -118,7 +121,7 @@ class People:
         living = [push for push in self._ledger.of_user(user) if not push.state.is_terminal]
         ended = self._end(living)
         notes = [preference_note(user, None), *self._duplicates.forget_user(user)]
-        notes += self._topics.forget_user(user)
+        notes += [*self._topics.forget_user(user), *self._frequencies.forget_user(user)]
         letters = self._dead.page("", len(self._dead), user)
         notes += [self._dead.take(letter.id) for letter in letters]
         self._preferences.put(user, None)

@@ -28,6 +28,7 @@ KIND = "p:"
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 MAX_WINDOWS = 14
+MAX_FREQUENCY = 1_000
 _TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)").fullmatch
 
 
@@ -52,6 +53,17 @@ class QuietHours(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     """``defer``: pushes wait for the end; ``drop``: they are suppressed."""
 
 
+class Frequency(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How many pushes at most; null: any number. Critical ones are not counted."""
+
+    per_hour: int | None = None
+    """In any sixty minutes, 1 to 1,000."""
+    per_day: int | None = None
+    """In any 24 hours, 1 to 1,000."""
+    mode: Literal["suppress", "defer"] = "suppress"
+    """``suppress``: one too many ends; ``defer``: it waits until it fits."""
+
+
 class Preferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The document. What is not mentioned is allowed."""
 
@@ -60,6 +72,7 @@ class Preferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     categories: dict[str, bool] = {}
     """Categories, like ``{"marketing": false}``."""
     quiet_hours: QuietHours | None = None
+    frequency: Frequency | None = None
     locale: str | None = None
     """Language tag of the user, like ``de`` or ``pt-BR``; null: templates speak their base."""
 
@@ -152,6 +165,8 @@ def wishes_of(document: Preferences) -> Wishes:
         InvalidInput: a zone or a time does not exist; the pointer says where.
     """
     quiet = _quiet(document.quiet_hours) if document.quiet_hours else None
+    if document.frequency is not None:
+        _check_frequency(document.frequency)
     if document.locale is not None:
         check_locale(document.locale, "/locale")
     return Wishes(
@@ -161,6 +176,17 @@ def wishes_of(document: Preferences) -> Wishes:
         frozenset(name for name, is_on in document.categories.items() if not is_on),
         quiet,
     )
+
+
+def _check_frequency(frequency: Frequency) -> None:
+    if frequency.per_hour is None and frequency.per_day is None:
+        raise InvalidInput("must say per_hour, per_day or both", pointer="/frequency")
+    for name, most in (("per_hour", frequency.per_hour), ("per_day", frequency.per_day)):
+        if most is not None and not 1 <= most <= MAX_FREQUENCY:
+            raise InvalidInput(
+                f"must be from 1 to {MAX_FREQUENCY}; switch a route off for none",
+                pointer=f"/frequency/{name}",
+            )
 
 
 def _quiet(hours: QuietHours) -> Quiet:

@@ -28,6 +28,8 @@ from heartcast.push.delivery import Delivery, Report
 from heartcast.push.gates import Chain, Gate, Verdict
 from heartcast.push.gates.cap import KIND as CAPS
 from heartcast.push.gates.cap import Caps
+from heartcast.push.gates.frequency import KIND as FREQUENCY
+from heartcast.push.gates.frequency import Frequencies
 from heartcast.push.gates.life import cancelled, experiment, expired
 from heartcast.push.gates.preference import preference, quiet_hours
 from heartcast.push.gates.repeats import KIND as KEYS
@@ -144,6 +146,7 @@ class PushService:
             settling=settling, die=self._die, report=report,
         )  # fmt: skip
         self._caps = Caps(options.cap, options.category_caps, self._note)
+        self._frequencies = Frequencies(self.preferences.find, self._note)
         self.topics = Topics(options.max_subscriptions)
         self._duplicates = Duplicates(options.max_dedupe_keys, self._note)
         self._collapses = Collapses(self._replace)
@@ -164,7 +167,7 @@ class PushService:
         self.people = People(
             clock=clock, ledger=self.ledger, waiting=self.waiting, journal=self.journal, settling=settling,
             dead=self.dead, duplicates=self._duplicates, preferences=self.preferences,
-            receipts=self.receipts, topics=self.topics,
+            receipts=self.receipts, topics=self.topics, frequencies=self._frequencies,
         )  # fmt: skip
         self._clock = clock
         self._loop = loop
@@ -187,6 +190,7 @@ class PushService:
             self._duplicates.gate(),
             experiment(),
             *((cap,) if cap else ()),
+            self._frequencies.gate(),
             quiet_hours(wishes_of, round(self.options.quiet_jitter_s * 1000)),
             self._collapses.gate(),
             route_choice(wishes_of, self.outgoing.why_not),
@@ -404,6 +408,7 @@ class PushService:
         self.dead.restore(self.journal.notes(DEAD, now_ms))
         self.once.restore(self.journal.notes(ONCE, now_ms))
         self.preferences.restore(self.journal.notes(PREFERENCES, now_ms))
+        self._frequencies.restore(self.journal.notes(FREQUENCY, now_ms))
         self.topics.restore(self.journal.notes(SUBSCRIPTIONS, now_ms), self.journal.notes(KNOWN, now_ms))
         self.broadcasts.restore(now_ms)
         self.webhooks.restore(self.journal.notes(WEBHOOKS, now_ms))
@@ -434,6 +439,7 @@ class PushService:
         if self._sweeps % FORGET_EVERY == 0:
             self.once.forget(now_ms)
             self.broadcasts.forget(now_ms)
+            self._frequencies.forget(now_ms)
             self.journal.forget(now_ms)
 
     def refuse(self) -> None:
