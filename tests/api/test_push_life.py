@@ -97,7 +97,8 @@ def api() -> Api:
 
 
 GATES = [
-    "expired", "cancelled", "preference", "dedupe", "experiment", "frequency", "quiet_hours", "merge", "route",
+    "expired", "cancelled", "preference", "dedupe", "experiment", "frequency", "quiet_hours", "merge",
+    "route",
 ]  # fmt: skip
 
 

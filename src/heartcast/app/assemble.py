@@ -19,6 +19,7 @@ from heartcast.api import dev, openapi, operation, pages
 from heartcast.api import push as push_routes
 from heartcast.api import ranking as ranking_routes
 from heartcast.api import realtime as realtime_routes
+from heartcast.api import streams as stream_routes
 from heartcast.api.admission import Admission
 from heartcast.api.app import application
 from heartcast.api.auth import Authenticator
@@ -33,6 +34,7 @@ from heartcast.app.personal import personal
 from heartcast.app.settings import Settings
 from heartcast.app.shared_limits import SharedLimits
 from heartcast.app.shared_realtime import follow_everywhere, other_nodes, shared_realtime
+from heartcast.app.streams import open_streams
 from heartcast.app.system import LOAD_LOOK_S, Readiness, System
 from heartcast.app.together import admin_routes, together
 from heartcast.app.views import HotView, Views
@@ -136,6 +138,7 @@ def assemble(
     hub.use_log("inbox", InboxChannels(pushes))
     hub.on_send = pushes.on_send
 
+    publications = open_streams(settings, clock, loop)
     metrics, readiness = Metrics(), Readiness(asks=[cluster.why_not])
     panel = instruments.panel(hub, hearts)
     routes = [
@@ -145,6 +148,7 @@ def assemble(
         *ranking_routes.routes(boards, clock.wall_ms),
         *(recommending.routes if recommending is not None else ()),
         *realtime_routes.routes(realtime, other_nodes(settings, cluster)),
+        *stream_routes.routes(publications),
         *cluster_routes.routes(cluster.membership),
         *operation.routes(metrics, panel, readiness.why_not, lambda: guards.degraded(breakers)),
         *pages.routes(with_demo=settings.is_open),
@@ -196,6 +200,7 @@ def assemble(
         personal=recommending,
         views=views,
         pushes=pushes,
+        streams=publications,
         realtime=realtime,
         websockets=websockets,
         port=port,

@@ -96,6 +96,7 @@ class _Lifespan:
         finally:
             await system.pushes.stop()
             await system.effects.close()
+            await system.streams.close()
             await system.heart_store.close()
             if system.shared_limits is not None:
                 await system.shared_limits.close()

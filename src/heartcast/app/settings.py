@@ -27,6 +27,7 @@ from heartcast.push.options import PushOptions
 from heartcast.ranking.options import HotOptions, RankingOptions
 from heartcast.realtime.options import RealtimeOptions
 from heartcast.resilience.options import ResilienceOptions
+from heartcast.streams.options import StreamOptions
 
 PREFIX = "HEARTCAST_"
 
@@ -53,6 +54,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     cluster: ClusterOptions = msgspec.field(default_factory=ClusterOptions)
     hot: HotOptions = msgspec.field(default_factory=HotOptions)
     ranking: RankingOptions = msgspec.field(default_factory=RankingOptions)
+    streams: StreamOptions = msgspec.field(default_factory=StreamOptions)
 
     def __post_init__(self) -> None:
         if self.mode == "prod" and not self.auth.has_keys:

@@ -34,6 +34,7 @@ from heartcast.ranking.live import LiveHot
 from heartcast.realtime.realtime import Realtime
 from heartcast.resilience.breaker import Registry
 from heartcast.resilience.shedding import LoopLag
+from heartcast.streams.streams import Streams
 
 LOAD_LOOK_S = 0.1
 """Seconds between two looks at how late the event loop runs."""
@@ -76,6 +77,7 @@ class System:
     """Recommendations; None where they are off."""
     views: Views
     pushes: PushService
+    streams: Streams
     realtime: Realtime
     websockets: WebSocketGateway
     port: HttpPort
