@@ -22,7 +22,8 @@ PLENTY = "1000000/s burst 1000000"
 
 def _environ(redis_url: str, **limits: str) -> dict[str, str]:
     chosen = {"is_on": "true", "backend": "redis", "redis_url": redis_url, "hearts_per_prefix": PLENTY}
-    return {f"HEARTCAST_LIMITS__{name.upper()}": value for name, value in (chosen | limits).items()}
+    environ = {f"HEARTCAST_LIMITS__{name.upper()}": value for name, value in (chosen | limits).items()}
+    return environ | {"HEARTCAST_RESILIENCE__METRIC_NAMES": "resilience4j"}
 
 
 class Client:
@@ -119,6 +120,8 @@ def test_a_server_that_fails_under_load_becomes_the_policy_and_never_a_500(
         while client.readiness() == {"status": "ready"} and time.monotonic() < until_s:
             seen.append(client.heart())
         assert client.readiness() == {"status": "ready", "degraded": ["limits are not shared"]}
+        closed = 'resilience4j_circuitbreaker_state{name="limits",state="closed"}'
+        assert client.metric(closed) == 0.0
         alone = [client.heart() for _ in range(400)]
         if fault == "pause":
             redis.resume()

@@ -82,7 +82,13 @@ def _bind_port(system: System) -> None:
     metrics.bind_each("heartcast_http_requests_total", lambda: _requests(port))
     metrics.bind_each("heartcast_http_responses_total", lambda: _responses(port))
     metrics.bind_each("heartcast_limiter_decisions_total", lambda: _refusals(system.admission))
-    metrics.add(ResilienceCollector(breakers=system.breakers, names=system.settings.resilience.metric_names))
+    metrics.add(
+        ResilienceCollector(
+            breakers=system.breakers,
+            shedders={"port": system.admission.shedder},
+            names=system.settings.resilience.metric_names,
+        )
+    )
     metrics.bind("heartcast_event_loop_lag_seconds", lambda: system.loop_lag.lag_s)
     metrics.bind("heartcast_http_connections", lambda: len(port.connections))
 

@@ -62,12 +62,14 @@ class Policy:
         _check(deadline_s, retry, hedge, timeout)
         self._fallback = fallback
         self._deadline_s = deadline_s
-        self._retry = retry
-        self._hedge = hedge
-        self._limit = limit
-        self._circuit = circuit
-        self._bulkhead = bulkhead
-        self._timeout = timeout
+        self.retry = retry
+        self.hedge = hedge
+        self.limit = limit
+        self.circuit = circuit
+        self.bulkhead = bulkhead
+        self.timeout = timeout
+        self.attempts = {"successful": 0, "failed": 0, "timeout": 0}
+        """Attempts that were made, by how they ended."""
         self._alarms, self._deadlines = Alarms(), Alarms()
         self._clock = clock or SystemClock()
         self._now_ns = self._clock.monotonic_ns
@@ -119,10 +121,10 @@ class Policy:
     def _tries(
         self, function: Callable[..., Awaitable[T]], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Awaitable[T]:
-        if self._retry is not None:
-            return self._retry.call(lambda: self._attempt(function, args, kwargs))
-        if self._hedge is not None:
-            return self._hedge.call(lambda: self._attempt(function, args, kwargs))
+        if self.retry is not None:
+            return self.retry.call(lambda: self._attempt(function, args, kwargs))
+        if self.hedge is not None:
+            return self.hedge.call(lambda: self._attempt(function, args, kwargs))
         return self._attempt(function, args, kwargs)
 
     async def _attempt(
@@ -131,11 +133,11 @@ class Policy:
         # Cheapest first, and what is refused here is not the dependency's fault: the
         # bulkhead is entered before the breaker is asked, so that waiting for a place
         # holds no probe and counts as nobody's slowness.
-        if self._limit is not None:
-            wait_ns = self._limit.admit(self._now_ns())
+        if self.limit is not None:
+            wait_ns = self.limit.admit(self._now_ns())
             if wait_ns:
                 raise LimitExceeded("too many calls", retry_after_s=whole_seconds(wait_ns))
-        bulkhead = self._bulkhead
+        bulkhead = self.bulkhead
         if bulkhead is None:
             return await self._through(function, args, kwargs)
         if not bulkhead.take():
@@ -149,7 +151,7 @@ class Policy:
         self, function: Callable[..., Awaitable[T]], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> T:
         """The attempt itself: breaker and timeout."""
-        circuit, timeout = self._circuit, self._timeout
+        circuit, timeout = self.circuit, self.timeout
         started_ns = self._now_ns()
         permit = circuit.enter_at(started_ns) if circuit is not None else 0
         alarm = 0
@@ -167,6 +169,7 @@ class Policy:
             raise failure from None
         if alarm:
             self._alarms.stop(alarm)
+        self.attempts["successful"] += 1
         if circuit is not None:
             circuit.breaker.ok(permit, self._now_ns())
         if isinstance(timeout, AdaptiveTimeout):
@@ -184,12 +187,13 @@ class Policy:
         return error
 
     def _record(self, started_ns: int, permit: int, error: BaseException) -> None:
-        if permit and self._circuit is not None:
-            self._circuit.leave(permit, error)
-        if isinstance(self._timeout, AdaptiveTimeout):
+        if permit and self.circuit is not None:
+            self.circuit.leave(permit, error)
+        timed_out = isinstance(error, TimeoutError)
+        self.attempts["timeout" if timed_out else "failed"] += 1
+        if isinstance(self.timeout, AdaptiveTimeout):
             now_ns = self._now_ns()
-            timed_out = isinstance(error, TimeoutError)
-            self._timeout.record(now_ns - started_ns, now_ns, timed_out=timed_out)
+            self.timeout.record(now_ns - started_ns, now_ns, timed_out=timed_out)
 
 
 def _check(

@@ -61,6 +61,7 @@ class Breaker:
         "_until_ns",
         "failed",
         "failures",
+        "failures_ns",
         "ignored",
         "late",
         "name",
@@ -69,6 +70,7 @@ class Breaker:
         "slow",
         "state",
         "successes",
+        "successes_ns",
         "transitions",
         "window",
     )
@@ -97,6 +99,8 @@ class Breaker:
         self._issued = self._probing = self._good = self._bad = 0
         self._listeners: list[Callable[[Change], None]] = []
         self.successes = self.failures = self.slow = self.ignored = 0
+        self.successes_ns = self.failures_ns = 0
+        """What they took in all; calls that were overdue are not in it."""
         self.refused = 0
         """Calls that were told to wait."""
         self.late = 0
@@ -135,7 +139,9 @@ class Breaker:
         if now_ns >= window.due_ns:
             window.turn(now_ns)
         self.successes += 1
-        if now_ns - started_ns > self._slow_ns:
+        took_ns = now_ns - started_ns
+        self.successes_ns += took_ns
+        if took_ns > self._slow_ns:
             self.slow += 1
             window.add(False, True)
         else:
@@ -168,9 +174,14 @@ class Breaker:
         if started_ns is None:
             self._finish_overdue(permit, now_ns, failed)
             return
-        slow = now_ns - started_ns > self._slow_ns
-        self.failures += failed
-        self.successes += not failed
+        took_ns = now_ns - started_ns
+        slow = took_ns > self._slow_ns
+        if failed:
+            self.failures += 1
+            self.failures_ns += took_ns
+        else:
+            self.successes += 1
+            self.successes_ns += took_ns
         self.slow += slow
         if permit < self._era:
             self.late += 1

@@ -66,6 +66,11 @@ class TokenBucket:
         self._full_at = full_at
         return 0
 
+    def left(self, now_ns: int) -> int:
+        """Units that could be taken now; 0 while reservations wait."""
+        now = max(now_ns * self._flow, self._latest)
+        return max(0, self._capacity - max(0, self._full_at - now)) // self._weight
+
     def wait_ns(self, now_ns: int, cost: int = 1) -> int:
         """What ``admit`` would answer, without taking anything."""
         weight = self._weight * check_cost(cost, self.limit.capacity)

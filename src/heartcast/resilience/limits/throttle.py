@@ -30,14 +30,16 @@ class Throttle:
         wait_s: Longest wait in seconds, >= 0; more than that is refused at once.
     """
 
-    __slots__ = ("_bucket", "_clock", "_wait_ns")
+    __slots__ = ("_clock", "_wait_ns", "bucket", "waiting")
 
     def __init__(self, limit: Limit | str, *, wait_s: float = 1.0, clock: Clock | None = None) -> None:
         if not 0 <= wait_s < 1e9:
             raise ValueError(f"wait_s: must be >= 0 and finite, got {wait_s}")
-        self._bucket = TokenBucket(Limit.parse(limit) if isinstance(limit, str) else limit)
+        self.bucket = TokenBucket(Limit.parse(limit) if isinstance(limit, str) else limit)
         self._wait_ns = round(wait_s * 1e9)
         self._clock = clock or SystemClock()
+        self.waiting = 0
+        """Callers whose turn has not come yet."""
 
     async def acquire(self, cost: int = 1) -> None:
         """Take units, now or as soon as it is our turn.
@@ -47,17 +49,20 @@ class Throttle:
             ValueError: ``cost`` could never be paid, or would add units.
         """
         now_ns = self._clock.monotonic_ns()
-        wait_ns = self._bucket.reserve(now_ns, cost, max_wait_ns=self._wait_ns)
+        wait_ns = self.bucket.reserve(now_ns, cost, max_wait_ns=self._wait_ns)
         if wait_ns < 0:
-            after_ns = self._bucket.wait_ns(now_ns, cost)
-            raise LimitExceeded(f"more than {self._bucket.limit}", retry_after_s=whole_seconds(after_ns))
+            after_ns = self.bucket.wait_ns(now_ns, cost)
+            raise LimitExceeded(f"more than {self.bucket.limit}", retry_after_s=whole_seconds(after_ns))
         if not wait_ns:
             return
+        self.waiting += 1
         try:
             await asyncio.sleep(wait_ns / 1e9)
         except BaseException:
-            self._bucket.refund(cost)
+            self.bucket.refund(cost)
             raise
+        finally:
+            self.waiting -= 1
 
     async def __aenter__(self) -> None:
         await self.acquire()
