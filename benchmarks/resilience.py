@@ -1,7 +1,8 @@
 """The figures of the resilience kit: ``python -m benchmarks resilience``.
 
 Costs are the fastest of many short rounds, measured in turns. Redis is a real Valkey from
-the test requirements. Run it on a quiet machine; it takes about a minute.
+the test requirements. Memory is measured in processes of their own. What happens in outages
+is simulated (``outages``). Run it on a quiet machine; it takes about two minutes.
 """
 
 from __future__ import annotations
@@ -10,13 +11,17 @@ import asyncio
 import gc
 import itertools
 import json
+import os
+import subprocess
 import sys
 import time
 import tracemalloc
 from random import Random
 from typing import Any
 
+from benchmarks import outages
 from heartcast.backends.redis import RedisLink
+from heartcast.backends.redis_pipe import RedisPipe
 from heartcast.core.clock import SystemClock
 from heartcast.core.quantiles import Histogram
 from heartcast.resilience import (
@@ -31,8 +36,10 @@ from heartcast.resilience import (
     TokenBucket,
 )
 from heartcast.resilience.breaker import Breaker
+from heartcast.resilience.compare import contenders
 from heartcast.resilience.compare.timing import in_turns
-from heartcast.resilience.limits.shared import Leases, SharedLimiter
+from heartcast.resilience.limits.shared import REDIS_BREAKER, Leases, SharedLimiter
+from heartcast.resilience.limits.shared_bucket import LATER, SharedBucket, script_of
 from heartcast.testing.fault_proxy import FaultProxy
 from heartcast.testing.redis_server import RedisServer
 
@@ -65,6 +72,27 @@ def calls_us(rounds: int) -> dict[str, float]:
 
 def _breaker() -> Breaker:
     return Breaker("x", random=Random(1))
+
+
+async def rivals(rounds: int) -> dict[str, float]:
+    """Ours beside the fastest library, all in one run: microseconds per call, the clock read."""
+    limiters, _ = contenders.limiters()
+    breakers, _ = contenders.breakers()
+    decisions, guarded = in_turns(limiters, rounds=rounds), in_turns(breakers, rounds=rounds)
+    return {
+        **{f"fastest limiter: {name}": ns / 1000 for name, ns in [_fastest(decisions)]},
+        "our keyed limiter": decisions["heartcast KeyedBucket.admit_key"] / 1000,
+        **{f"fastest breaker: {name}": ns / 1000 for name, ns in [_fastest(guarded)]},
+        "our breaker": guarded["heartcast Breaker enter + ok"] / 1000,
+        "our breaker, told the time": guarded["heartcast Breaker enter + ok, told the time"] / 1000,
+    }
+
+
+def _fastest(costs_ns: dict[str, float]) -> tuple[str, float]:
+    return min(
+        ((name, ns) for name, ns in costs_ns.items() if not name.startswith("heartcast")),
+        key=lambda pair: pair[1],
+    )
 
 
 async def policy_us(rounds: int) -> float:
@@ -109,6 +137,25 @@ def retained_bytes(rejects: int) -> int:
     return after - before
 
 
+def memory_apart(keys: int) -> dict[str, Any]:
+    """``memory`` in a fresh process, and once more where glibc keeps what is freed.
+
+    Whole generations are freed at once; by default glibc then returns the top of its heap
+    to the system, in the middle of somebody's call.
+    """
+    kept = {"MALLOC_TRIM_THRESHOLD_": "4000000000", "MALLOC_MMAP_THRESHOLD_": "4000000000"}
+    return {"as_it_is": _memory_in_a_process(keys, {}), "without_trimming": _memory_in_a_process(keys, kept)}
+
+
+def _memory_in_a_process(keys: int, environ: dict[str, str]) -> dict[str, float]:
+    code = f"import json; from benchmarks.resilience import memory; print(json.dumps(memory({keys})))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, env={**os.environ, **environ}
+    )
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures
+
+
 def memory(keys: int) -> dict[str, float]:
     """Bytes a key, names included, and the longest single call while maps grow and turn."""
     limit = Limit.parse("10/min")
@@ -147,12 +194,14 @@ async def redis_figures(rounds: int) -> dict[str, float]:
         trips = leases._limiter.round_trips / 20_000
         await link.close()
         dead = await _dead(server)
+        hot = await _hot_path(server)
     return {
         "decision_us": decision * 1e6,
         "incrby_us": increment * 1e6,
         "ratio": decision / increment,
         "leased_round_trips": trips,
         **dead,
+        **hot,
     }
 
 
@@ -198,6 +247,44 @@ async def _dead(server: RedisServer) -> dict[str, float]:
     }
 
 
+async def _hot_path(server: RedisServer) -> dict[str, float]:
+    """The same for what the port uses: its round trips, and what it adds while the server hangs."""
+    limit = Limit.parse(_SHARED)
+    async with FaultProxy("127.0.0.1", server.port) as proxy:
+        pipe = RedisPipe(f"redis://127.0.0.1:{proxy.port}/0", timeout_s=0.05, scripts=[script_of(limit)])
+        now_ns = SystemClock.monotonic_ns
+        breaker = Breaker("limits", REDIS_BREAKER, random=Random(1), now_ns=now_ns())
+        bucket = SharedBucket(pipe.send, breaker, "hot", limit, now_ns=now_ns)
+        for _ in range(20_000):
+            await _admit(bucket)
+        trips = bucket.round_trips / 20_000
+        proxy.hang()
+        while breaker.state is State.CLOSED:
+            await _admit(bucket)
+        seen = Histogram()
+        until = time.perf_counter() + 3
+        while time.perf_counter() < until:
+            started = time.perf_counter_ns()
+            await _admit(bucket)
+            seen.add((time.perf_counter_ns() - started) // 1000)
+            await asyncio.sleep(0)
+        await pipe.close()
+    return {
+        "hot_path_round_trips": trips,
+        "hot_path_dead_p99_us": float(seen.quantile(0.99) or 0),
+        "hot_path_dead_max_us": float(seen.quantile(1.0) or 0),
+    }
+
+
+async def _admit(bucket: SharedBucket) -> int:
+    wait_ns = bucket.take("campaign", SystemClock.monotonic_ns())
+    if wait_ns != LATER:
+        return wait_ns
+    judged: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    bucket.ask("campaign", SystemClock.monotonic_ns(), 1, judged.set_result)
+    return await judged
+
+
 def run(*, is_quick: bool = False) -> dict[str, Any]:
     """All figures; ``is_quick``: with fewer rounds and keys."""
     rounds, keys = (10, 100_000) if is_quick else (50, 1_000_000)
@@ -205,8 +292,10 @@ def run(*, is_quick: bool = False) -> dict[str, Any]:
         "calls_us": calls_us(rounds),
         "policy_us": asyncio.run(policy_us(rounds)),
         "retained_bytes": retained_bytes(100_000 if is_quick else 1_000_000),
-        "memory": memory(keys),
+        "beside_libraries_us": asyncio.run(rivals(rounds)),
+        "memory": memory_apart(keys),
         "redis": asyncio.run(redis_figures(rounds)),
+        "outages": outages.figures(),
     }
 
 

@@ -5,6 +5,7 @@ from random import Random
 
 import pytest
 
+from benchmarks.outages import overload
 from heartcast.resilience.adaptive import Aimd, Gradient
 from heartcast.resilience.shedding import LoopLag, Priority, Shedder, ShedPolicy
 from heartcast.resilience.supervisor import Supervisor, Worker
@@ -13,41 +14,8 @@ from heartcast.testing import ManualClock
 MS = 1_000_000
 
 
-def simulate(shedder: Shedder | None, seconds: int = 60, capacity: int = 100) -> dict[str, float]:
-    """A server that does ``capacity`` requests a second is offered three times as many.
-
-    A request is worth something if it is answered within a second. Without shedding the
-    queue is all there is; with it, what is turned away costs a hundredth of a request.
-    """
-    dice, queue, clock_s = Random(5), [], 0.0
-    good = {Priority.CRITICAL: 0, Priority.NORMAL: 0}
-    offered = {Priority.CRITICAL: 0, Priority.NORMAL: 0}
-    for tick in range(seconds * 100):
-        clock_s = tick / 100
-        spent = 0.0
-        for _ in range(capacity * 3 // 100 + (dice.uniform(0, 1) < 0.3) - (dice.uniform(0, 1) < 0.3)):
-            priority = Priority.CRITICAL if dice.uniform(0, 1) < 0.1 else Priority.NORMAL
-            offered[priority] += 1
-            if shedder is not None and shedder.refuses(priority):
-                spent += 0.01
-            else:
-                queue.append((priority, clock_s))
-        work = capacity / 100 - spent
-        while queue and work > 0:
-            priority, came_s = queue.pop(0)
-            work -= 1
-            good[priority] += clock_s - came_s <= 1
-        if shedder is not None:
-            # 20 in the queue, a fifth of a second, is what we call full.
-            shedder.update(len(queue) / 20)
-    return {
-        "goodput": sum(good.values()) / (seconds * capacity),
-        "critical": good[Priority.CRITICAL] / offered[Priority.CRITICAL],
-    }
-
-
 def test_at_three_times_the_capacity_shedding_keeps_the_goodput_and_the_critical() -> None:
-    without, shed = simulate(None), simulate(Shedder())
+    without, shed = overload(None), overload(Shedder())
 
     assert without["goodput"] < 0.1
     assert shed["goodput"] >= 0.85

@@ -20,6 +20,7 @@ from typing import NamedTuple
 from heartcast.resilience.breaker.policy import BreakerPolicy, State
 
 _CLOSED = State.CLOSED
+_NEVER = 1 << 200
 _PASSING = (State.METRICS_ONLY, State.DISABLED)
 
 
@@ -43,9 +44,11 @@ class Breaker:
     __slots__ = (
         "_bad",
         "_breaks",
+        "_closed_from",
         "_era",
         "_failure_ppm",
         "_good",
+        "_hang_look_ns",
         "_in_flight",
         "_issued",
         "_last",
@@ -69,7 +72,6 @@ class Breaker:
         "refused",
         "slow",
         "state",
-        "successes",
         "successes_ns",
         "transitions",
         "window",
@@ -90,15 +92,16 @@ class Breaker:
         self._slow_ppm = round(policy.slow_rate * 1_000_000)
         self._last = 0
         self._era = 1
+        self._closed_from = 1
         self._in_flight: dict[int, int] = {}
         self._overdue: set[int] = set()
-        self._look_ns = 0
+        self._look_ns = self._hang_look_ns = 0
         self._since_ns = now_ns
         self._until_ns = 0
         self._breaks = 0
         self._issued = self._probing = self._good = self._bad = 0
         self._listeners: list[Callable[[Change], None]] = []
-        self.successes = self.failures = self.slow = self.ignored = 0
+        self.failures = self.slow = self.ignored = 0
         self.successes_ns = self.failures_ns = 0
         """What they took in all; calls that were overdue are not in it."""
         self.refused = 0
@@ -114,14 +117,12 @@ class Breaker:
 
         Whoever has a permit hands it back once: ``ok``, ``fail`` or ``ignore``.
         """
-        # Zero unless open: the refusal costs one comparison.
-        if now_ns < self._until_ns:
-            self.refused += 1
-            return now_ns - self._until_ns
+        # Never in the future unless closed, so that a good day costs one comparison.
         if now_ns >= self._look_ns:
-            self._look(now_ns)
-        if self.state is not _CLOSED:
-            wait_ns = self._ask(now_ns)
+            if now_ns < self._until_ns:
+                self.refused += 1
+                return now_ns - self._until_ns
+            wait_ns = self._judge_hanging(now_ns)
             if wait_ns:
                 self.refused += 1
                 return -wait_ns
@@ -132,20 +133,16 @@ class Breaker:
     def ok(self, permit: int, now_ns: int) -> None:
         """The call went well. Handing a permit back twice does nothing."""
         started_ns = self._in_flight.pop(permit, None)
-        if started_ns is None or permit < self._era or self.state is not _CLOSED:
+        window = self.window
+        if started_ns is None or permit < self._closed_from or now_ns >= window.due_ns:
             self._finish(permit, started_ns, now_ns, False)
             return
-        window = self.window
-        if now_ns >= window.due_ns:
-            window.turn(now_ns)
-        self.successes += 1
         took_ns = now_ns - started_ns
-        self.successes_ns += took_ns
         if took_ns > self._slow_ns:
-            self.slow += 1
-            window.add(False, True)
-        else:
-            window.add(False, False)
+            self._finish(permit, started_ns, now_ns, False)
+            return
+        self.successes_ns += took_ns
+        window.calls += 1
         if window.failures or window.slow:
             # A good call can complete the minimum that a verdict needs.
             self._judge(now_ns)
@@ -164,6 +161,8 @@ class Breaker:
         if started_ns is not None and now_ns - started_ns > self._slow_ns:
             self._finish(permit, started_ns, now_ns, False)
             return
+        if started_ns is None and permit not in self._overdue:
+            return
         self.ignored += 1
         self._overdue.discard(permit)
         if permit >= self._era and started_ns is not None and self.state is State.HALF_OPEN:
@@ -180,7 +179,6 @@ class Breaker:
             self.failures += 1
             self.failures_ns += took_ns
         else:
-            self.successes += 1
             self.successes_ns += took_ns
         self.slow += slow
         if permit < self._era:
@@ -196,7 +194,6 @@ class Breaker:
             return
         self._overdue.discard(permit)
         self.failures += failed
-        self.successes += not failed
         if permit < self._era:
             self.late += 1
         elif failed and self.state in (_CLOSED, State.METRICS_ONLY):
@@ -209,9 +206,17 @@ class Breaker:
         self.window.add(failed, slow)
         self._judge(now_ns)
 
+    def _judge_hanging(self, now_ns: int) -> int:
+        """Notice calls that hang, and say how long a call has to wait."""
+        if now_ns >= self._hang_look_ns:
+            self._look(now_ns)
+        return 0 if self.state is _CLOSED else self._ask(now_ns)
+
     def _look(self, now_ns: int) -> None:
         """Notice calls that hang. Looked for 20 times per ``slow_s``, at least every 50 ms."""
-        self._look_ns = now_ns + min(self._slow_ns // 20 + 1, 50_000_000)
+        self._hang_look_ns = now_ns + min(self._slow_ns // 20 + 1, 50_000_000)
+        if self.state is _CLOSED:
+            self._look_ns = self._hang_look_ns
         half_open = self.state is State.HALF_OPEN
         limit_ns = self._lease_ns if half_open else self._slow_ns
         for permit in self._oldest(now_ns - limit_ns):
@@ -312,6 +317,8 @@ class Breaker:
     def _move(self, state: State, now_ns: int) -> None:
         before, self.state = self.state, state
         self._era = self._last + 1
+        self._closed_from = self._era if state is _CLOSED else _NEVER
+        self._look_ns = self._hang_look_ns if state is _CLOSED else 0
         self._issued = self._probing = self._good = self._bad = 0
         self._since_ns = now_ns
         self._until_ns = 0
@@ -323,6 +330,11 @@ class Breaker:
                 listener(Change(self, before, state, now_ns))
             except Exception:
                 self.failed += 1
+
+    @property
+    def successes(self) -> int:
+        """Calls that went well: all that were let in and did not end in another way."""
+        return self._last - self.in_flight - self.failures - self.ignored
 
     @property
     def in_flight(self) -> int:

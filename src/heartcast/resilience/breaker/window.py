@@ -74,8 +74,8 @@ class CountWindow:
     def __init__(self, size: int) -> None:
         self._size = size
         self._flags: deque[int] = deque()
-        self.due_ns = 1 << 200
-        """Never: only calls push out calls."""
+        self.due_ns = 0
+        """Always: each call pushes one out."""
         self.clear(0)
 
     def clear(self, now_ns: int) -> None:

@@ -59,7 +59,12 @@ def breakers() -> tuple[dict[str, Call], list[str]]:
     """(calls by title, packages that are not installed): a call that goes well through a closed breaker."""
     breaker = Breaker("x", random=Random(1), now_ns=_now_ns())  # noqa: S311 — dice for jitter
     enter, ok = breaker.enter, breaker.ok
-    calls: dict[str, Call] = {"heartcast Breaker enter + ok": lambda: ok(enter(_now_ns()), _now_ns())}
+    told = Breaker("x", random=Random(1))  # noqa: S311 — dice for jitter
+    calls: dict[str, Call] = {
+        # Both readings of the clock are in it; purgatory and pybreaker read none while all is well.
+        "heartcast Breaker enter + ok": lambda: ok(enter(_now_ns()), _now_ns()),
+        "heartcast Breaker enter + ok, told the time": lambda: told.ok(told.enter(5000), 6000),
+    }
     missing = _add(calls, {"purgatory": _purgatory, "pybreaker": _pybreaker, "interlock-cb": _interlock})
     return calls, missing
 
