@@ -35,6 +35,7 @@ _LEAST_WIDTH = 120
 )
 def limits(json_path: Path | None, plot_path: Path, rounds: int) -> None:
     """Compare sliding window, token bucket and leaky bucket, and the libraries that have them."""
+    from heartcast.resilience.compare import picture
     from heartcast.resilience.compare import report as comparison
 
     report = comparison.measure(rounds=rounds)
@@ -46,7 +47,7 @@ def limits(json_path: Path | None, plot_path: Path, rounds: int) -> None:
     if json_path is not None:
         _write(json_path, report)
     try:
-        comparison.plot(report, plot_path)
+        picture.plot(report, plot_path)
     except ImportError:
         console.print("No picture: matplotlib is not installed; it comes with the extra bench.")
     except OSError as error:
