@@ -139,17 +139,18 @@ class Hammer:
         self.process = subprocess.Popen([sys.executable, HAMMER, database, str(seed)], stdout=subprocess.PIPE)
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == b"ready\n"
-        self._lines: list[bytes] = []
+        self.lines: list[bytes] = []
+        """What it said: before each call, and after each answer."""
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        self._lines += self.process.stdout
+        self.lines += self.process.stdout
 
     @property
     def answers(self) -> int:
-        return sum(line.startswith((b"+ ", b"- ")) for line in self._lines)
+        return sum(line.startswith((b"+ ", b"- ")) for line in self.lines)
 
     def kill(self, answered: dict[tuple[str, str], bool]) -> None:
         self.process.kill()
@@ -157,7 +158,7 @@ class Hammer:
         self._reader.join()
         assert self.process.stdout is not None
         self.process.stdout.close()
-        for line in self._lines:
+        for line in self.lines:
             # The very last may have been cut; its log goes to the same place.
             if line.endswith(b"\n") and line.startswith((b"? ", b"+ ", b"- ")):
                 sign, target, user = line.decode().split()

@@ -1,5 +1,7 @@
 import asyncio
 import json
+import random
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -7,11 +9,12 @@ from click.testing import CliRunner, Result
 
 from heartcast.cli.hearts import hearts
 from heartcast.core.clock import SystemClock
-from heartcast.core.errors import InvalidInput
+from heartcast.core.errors import InvalidInput, StoreUnavailable
 from heartcast.hearts.importer import BadLine, Columns, LeftOut, Row, read_csv, read_jsonl
 from heartcast.hearts.model import Count, HeartKey
 from heartcast.hearts.store.awaiting import Awaiting
 from heartcast.hearts.store.sqlite import SqliteHeartStore
+from heartcast.testing.contracts.heart_store import all_events
 
 
 def csv_of(text: str, columns: Columns | None = None, **options: object) -> list[object]:
@@ -165,3 +168,53 @@ def test_flags_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     assert "belong together" in run(file, *data, "--min", "4").stderr
     assert "one character" in run(file, *data, "--delimiter", "::").stderr
     assert "no column 'item'" in run(file, *data, "--target-column", "item").stderr
+
+
+@pytest.mark.parametrize("keeps_events", [False, True])
+async def test_many_offered_at_once_are_what_they_are_one_by_one(tmp_path: Path, keeps_events: bool) -> None:
+    dice = random.Random(3)
+    one = SqliteHeartStore(tmp_path / "one.db", clock=SystemClock(), keeps_events=True)
+    many = SqliteHeartStore(tmp_path / "many.db", clock=SystemClock(), keeps_events=keeps_events)
+    for _ in range(6):
+        keys = [HeartKey(f"t{dice.randrange(9)}", f"u{dice.randrange(80)}", "heart") for _ in range(300)]
+        keys += [HeartKey(f"t{dice.randrange(9)}", f"u{dice.randrange(80)}", "clap") for _ in range(100)]
+        times = [dice.randrange(10**9) for _ in keys]
+        outcomes = await Awaiting(one).load(keys, times)
+        assert await many.offer(keys, times) == sum(outcome.changed for outcome in outcomes)
+        # Between them, the usual way.
+        gone = [HeartKey(f"t{dice.randrange(9)}", f"u{dice.randrange(80)}") for _ in range(60)]
+        told = [await Awaiting(store).remove(gone, 7) for store in (one, many)]
+        assert [(o.count, o.version, o.changed) for o in told[0]] == [
+            (o.count, o.version, o.changed) for o in told[1]
+        ]
+
+    hearts = [
+        {heart.key: heart.created_ms async for batch in store.scan() for heart in batch}
+        for store in (one, many)
+    ]
+    assert hearts[0] == hearts[1]
+    targets = [f"t{at}" for at in range(9)]
+    for kind in ("heart", "clap"):
+        assert await one.recount(targets, kind) == await many.recount(targets, kind)
+        assert await Awaiting(one).counts(targets, kind) == await Awaiting(many).counts(targets, kind)
+    told_of = [
+        Counter((e.change.delta, e.change.target_id, e.change.user_id, e.change.kind) for e in page)
+        for page in (await all_events(one), await all_events(many))
+    ]
+    assert told_of[1] == (told_of[0] if keeps_events else Counter())
+    numbers = [event.number for event in await all_events(many)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    for store in (one, many):
+        await store.close()
+
+
+async def test_an_offer_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    store = SqliteHeartStore(tmp_path / "hearts.db", clock=SystemClock(), keeps_events=True)
+    await Awaiting(store).add([HeartKey("post", "u1")], 1)
+    with pytest.raises(StoreUnavailable):
+        await store.offer([HeartKey("post", "u2"), HeartKey("new", "u2")], [1, None])  # type: ignore[list-item]
+
+    assert await store.offer([HeartKey("post", "u1"), HeartKey("post", "u3")], [1, 2]) == 1
+    assert await Awaiting(store).counts(["post", "new"], "heart") == [Count("post", 2, 2), Count("new", 0, 0)]
+    assert (await store.events(0, 10)).last == 2
+    await store.close()

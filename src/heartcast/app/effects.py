@@ -14,20 +14,24 @@ from heartcast.app.settings import Settings
 from heartcast.core.bus import Bus
 from heartcast.core.clock import Clock
 from heartcast.core.errors import SettingsError
+from heartcast.hearts.auditor import Auditor
 from heartcast.hearts.credit import Ledger
 from heartcast.hearts.following import FILE_NAME, EffectsFile, Follower
 from heartcast.hearts.model import HeartChanged
 from heartcast.hearts.outbox import Feed
 from heartcast.hearts.store import HeartStore
 
+Part = Callable[[], Coroutine[Any, Any, None]]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Effects:
-    """The feed and all that reads it."""
+    """The feed and all that reads it, and the auditor."""
 
     feed: Feed
+    auditor: Auditor
     routes: list[Route]
-    parts: list[Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
     """What runs until it is cancelled."""
     file: EffectsFile | None = None
 
@@ -51,8 +55,11 @@ def effects(settings: Settings, clock: Clock, store: HeartStore, bus: Bus[HeartC
     options = settings.hearts
     feed = Feed(store, options.outbox, clock)
     bus.follow(feed)
+    auditor = Auditor(store, options.auditor)
+    parts: list[Part] = [feed.run, *([auditor.run] if options.auditor.is_on else [])]
+    routes = heart_events.routes(feed)
     if not options.credit.is_on:
-        return Effects(feed=feed, routes=heart_events.routes(feed), parts=[feed.run])
+        return Effects(feed=feed, auditor=auditor, routes=routes, parts=parts)
     if settings.cluster.redis_url:
         raise SettingsError(
             "the ledger is a file of one node; follow GET /api/v1/events instead", path="hearts.credit.is_on"
@@ -61,7 +68,8 @@ def effects(settings: Settings, clock: Clock, store: HeartStore, bus: Bus[HeartC
     ledger = Ledger(options.credit, file)
     return Effects(
         feed=feed,
-        routes=[*heart_events.routes(feed), *heart_credit.routes(ledger, clock.wall_ms)],
-        parts=[feed.run, Follower("credit", feed, file, ledger.take).run],
+        auditor=auditor,
+        routes=[*routes, *heart_credit.routes(ledger, clock.wall_ms)],
+        parts=[*parts, Follower("credit", feed, file, ledger.take).run],
         file=file,
     )

@@ -177,7 +177,10 @@ def _bind_hearts(system: System) -> None:
         metrics.bind("heartcast_taste_items", lambda: for_you.taste.items)
         metrics.bind("heartcast_taste_untracked_total", lambda: for_you.taste.untracked)
 
-    feed = system.effects.feed
+    feed, auditor = system.effects.feed, system.effects.auditor
+    metrics.bind("heartcast_heart_count_drift", lambda: auditor.drift)
+    metrics.bind("heartcast_heart_recounts_total", lambda: auditor.recounted)
+    metrics.bind("heartcast_heart_repairs_total", lambda: auditor.repaired)
     metrics.bind("heartcast_events_last", lambda: feed.last)
     metrics.bind("heartcast_events_trimmed_total", lambda: feed.trimmed)
     metrics.bind_each("heartcast_events_lag", lambda: {(name,): lag for name, lag in feed.lags().items()})

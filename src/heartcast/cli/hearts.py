@@ -16,6 +16,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from heartcast.cli.hearts_keep import backup, restore, verify
 from heartcast.core.clock import SystemClock
 from heartcast.core.errors import HeartcastError, InvalidInput
 from heartcast.core.names import check_id
@@ -29,6 +30,10 @@ _SHOWN = 20
 @click.group()
 def hearts() -> None:
     """Work on the hearts of a data folder."""
+
+
+for _command in (verify, backup, restore):
+    hearts.add_command(_command)
 
 
 @hearts.command("import")

@@ -1,7 +1,8 @@
 """Hearts from files: CSV with any delimiter, or JSON Lines.
 
 Reading is a generator of rows and bad lines; writing sends the rows to a store in
-calls of 500, several of which are under way at once. A bad line is reported with its
+calls of 500, several of which are under way at once, or in transactions of 20,000 where the
+store takes these. A bad line is reported with its
 number and never stops the others. An import may be repeated: hearts that are there
 stay as they are.
 """
@@ -10,9 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import csv
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -21,6 +22,8 @@ from heartcast.core.names import check_id, user_text
 from heartcast.hearts.model import KIND, HeartKey, Outcome
 from heartcast.hearts.store import MAX_KEYS, HeartStore
 
+MAX_ROWS = 20_000
+"""Hearts in one transaction where the store takes these. Twice as many gained nothing."""
 _MAX_CALLS = 16
 """Calls under way at once: 8,000 hearts a commit, after which longer groups gain nothing."""
 _SMALLEST_MS = 100_000_000_000
@@ -213,22 +216,31 @@ def _rfc3339_ms(text: str) -> int:
     return _time_ms(moment.timestamp())
 
 
+@runtime_checkable
+class TakesMany(Protocol):
+    """A store that takes many hearts at once when nobody asks for each outcome."""
+
+    async def offer(self, keys: Sequence[HeartKey], times_ms: Sequence[int]) -> int: ...
+
+
 class Import:
     """Writes lines into a store.
 
     Args:
         bad: Told of every bad line.
-        progress: Told of the number of lines done so far, about once per 500.
+        progress: Told of the number of lines done so far, about once per 500 or 20,000.
     """
 
     def __init__(
         self, store: HeartStore, *, bad: Callable[[BadLine], None], progress: Callable[[int], None]
     ) -> None:
         self._store = store
+        self._size = MAX_ROWS if isinstance(store, TakesMany) else MAX_KEYS
         self._bad = bad
         self._progress = progress
         self._calls = asyncio.Semaphore(_MAX_CALLS)
         self._failure: StoreUnavailable | None = None
+        self._offered: asyncio.Future[None] | None = None
         self.summary = Summary()
 
     async def run(self, lines: Iterable[Line]) -> Summary:
@@ -242,7 +254,7 @@ class Import:
             self.summary.lines += 1
             if type(line) is Row:
                 rows.append(line)
-                if len(rows) == MAX_KEYS:
+                if len(rows) == self._size:
                     await self._send(rows)
                     rows = []
             elif isinstance(line, BadLine):
@@ -254,14 +266,31 @@ class Import:
             await self._send(rows)
         for _ in range(_MAX_CALLS):
             await self._calls.acquire()
+        if self._offered is not None:
+            await self._offered
         self._check()
         return self.summary
 
     async def _send(self, rows: list[Row]) -> None:
+        if isinstance(self._store, TakesMany):
+            await self._offer(self._store, rows)
+            self._progress(self.summary.lines)
+            return
         await self._calls.acquire()
         self._check()
         self._store.load([row.key for row in rows], [row.created_ms for row in rows], self._done)
         self._progress(self.summary.lines)
+
+    async def _offer(self, store: TakesMany, rows: list[Row]) -> None:
+        # The next rows are read while these are written, and no more than that.
+        if self._offered is not None:
+            await self._offered
+        self._offered = asyncio.ensure_future(self._offer_now(store, rows))
+
+    async def _offer_now(self, store: TakesMany, rows: list[Row]) -> None:
+        added = await store.offer([row.key for row in rows], [row.created_ms for row in rows])
+        self.summary.added += added
+        self.summary.already_there += len(rows) - added
 
     def _check(self) -> None:
         if self._failure is not None:

@@ -179,6 +179,29 @@ class OutboxOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             raise ValueError("retention_s: must be between 60 and 315360000")
 
 
+class AuditorOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Counting hearts again, all the time, to prove the counts that are told."""
+
+    is_on: bool = True
+    """Whether a running server does it."""
+
+    every_s: float = 1.0
+    """Seconds between two looks, 0.05 to 3600. After a look that took long it rests twenty times
+    as long."""
+
+    targets: int = 20
+    """Targets counted in one look, 1 to 1000."""
+
+    repairs: bool = True
+    """Set a count that differs to what its rows say, unless it changes at that moment."""
+
+    def __post_init__(self) -> None:
+        if not 0.05 <= self.every_s <= 3600:
+            raise ValueError("every_s: must be between 0.05 and 3600")
+        if not 1 <= self.targets <= 1000:
+            raise ValueError("targets: must be between 1 and 1000")
+
+
 class CreditOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A ledger that pays users for hearts, in ``effects.db`` of the data folder. Needs the outbox."""
 
@@ -258,6 +281,7 @@ class HeartOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     by the store ``redis``, and never logged."""
 
     outbox: OutboxOptions = msgspec.field(default_factory=OutboxOptions)
+    auditor: AuditorOptions = msgspec.field(default_factory=AuditorOptions)
     credit: CreditOptions = msgspec.field(default_factory=CreditOptions)
     sqlite: SqliteOptions = msgspec.field(default_factory=SqliteOptions)
     redis: RedisOptions = msgspec.field(default_factory=RedisOptions)

@@ -123,6 +123,13 @@ CATALOGUE: tuple[Metric, ...] = (
     ),
     Metric("heartcast_heart_writes_waiting", "gauge", "Heart writes that wait for their commit."),
     Metric("heartcast_heart_commits_total", "counter", "Transactions committed by the heart store."),
+    Metric(
+        "heartcast_heart_count_drift",
+        "gauge",
+        "Hearts by which counts differed from rows in the auditor's last round; more than 0 is a fault.",
+    ),
+    Metric("heartcast_heart_recounts_total", "counter", "Targets that the auditor counted again."),
+    Metric("heartcast_heart_repairs_total", "counter", "Counts that differed and were repaired."),
     Metric("heartcast_events_last", "gauge", "Number of the newest event of the outbox that was seen."),
     Metric("heartcast_events_trimmed_total", "counter", "Events dropped because their time was over."),
     Metric("heartcast_events_lag", "gauge", "Events that a follower has yet to take.", ("follower",)),

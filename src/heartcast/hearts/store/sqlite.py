@@ -301,6 +301,25 @@ class SqliteHeartStore:
             _log.exception("hearts_read_fault")
             return _faulty(error)
 
+    async def offer(self, keys: Sequence[HeartKey], times_ms: Sequence[int]) -> int:
+        """``load`` for imports that do not ask for outcomes: 1 to 20,000 hearts in one transaction.
+
+        Returns:
+            How many were not there before.
+
+        Raises:
+            StoreUnavailable: nothing was written, or it is not known.
+        """
+
+        def start(done: Callable[[int | StoreUnavailable], None]) -> None:
+            def offered(added: int | StoreUnavailable) -> None:
+                self._known.forget()
+                done(added)
+
+            self._alone(lambda _: self._writer.offer(keys, times_ms), offered)
+
+        return await result_of(start)
+
     # Truth
 
     async def kinds(self) -> list[str]:

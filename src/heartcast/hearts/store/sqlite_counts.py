@@ -63,5 +63,9 @@ class KnownCounts:
     def make_room(self) -> None:
         """Forget everything if there is too much."""
         if len(self._counts) >= _MAX_COUNTS:
-            self._counts.clear()
-            self.forgets += 1
+            self.forget()
+
+    def forget(self) -> None:
+        """Forget everything."""
+        self._counts.clear()
+        self.forgets += 1

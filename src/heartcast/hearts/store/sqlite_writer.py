@@ -12,12 +12,12 @@ forgets them all and reads them anew.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
 from heartcast.core.ids import IdSource
 from heartcast.hearts.model import Heart, HeartKey, Outcome
-from heartcast.hearts.store import sqlite_events
+from heartcast.hearts.store import sqlite_bulk, sqlite_events
 from heartcast.hearts.store.grouped import Difference, Group, Name, Target, Write
 from heartcast.hearts.store.sqlite_rows import FIND_HEARTS, FIND_TARGETS, Statement, packed, unpacked
 
@@ -65,6 +65,7 @@ class Writer:
         self._now_ms = now_ms
         self._keeps_events = keeps_events
         self._last_event = sqlite_events.last_number(connection)
+        self._ids = ids
         self._next_id = ids.next
         self._targets: dict[Name, _Target] = {}
         self._kids: dict[str, int] = {}
@@ -89,6 +90,36 @@ class Writer:
             raise
         self._last_event += events
         return outcomes
+
+    def offer(self, keys: Sequence[HeartKey], times_ms: Sequence[int]) -> int:
+        """Add those of these hearts that are not there, in one transaction of their own.
+
+        Returns:
+            How many were not.
+
+        Raises:
+            sqlite3.Error: as ``apply``.
+        """
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            names = {(target_id, kind) for target_id, _, kind in keys}
+            self._learn_targets(keys)
+            targets = {name: self._targets[name] for name in names}
+            new = [(t.tid, t.kid, t.target_id, 0, 0) for t in targets.values() if not t.version]
+            _INSERT_TARGETS.change(connection, new)
+            sqlite_bulk.skip_past_all(connection, self._ids)
+            span, added = sqlite_bulk.offer(connection, keys, times_ms, targets, self._next_id)
+            changes = sqlite_bulk.changes(connection, span, targets) if self._keeps_events else []
+            sqlite_events.write(connection, changes, self._last_event, self._now_ms())
+            connection.execute("COMMIT")
+        except BaseException:
+            self._undo()
+            raise
+        self._last_event += len(changes)
+        # Counts were moved in the database only.
+        self.forget()
+        return added
 
     def _undo(self) -> None:
         self.forget()
