@@ -1,0 +1,61 @@
+"""The ranking store of a process that keeps nothing: the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+from heartcast.core.errors import StoreUnavailable
+from heartcast.ranking.feedback import Feedback
+from heartcast.ranking.store import Appended, Document, Put
+
+_PIECE = 10_000
+
+
+class MemoryRankingStore:
+    """Implements ``RankingStore`` in dictionaries."""
+
+    is_durable = False
+
+    def __init__(self) -> None:
+        self._events: dict[str, Feedback] = {}
+        self._shelves: dict[str, dict[str, bytes]] = {}
+        self._is_closed = False
+
+    def append(self, events: Sequence[Feedback], done: Appended) -> None:
+        if self._is_closed:
+            return done(StoreUnavailable("the ranking store is closed"))
+        return done([self._add(event) for event in events])
+
+    def _add(self, event: Feedback) -> bool:
+        is_new = event.id not in self._events
+        if is_new:
+            self._events[event.id] = event
+        return is_new
+
+    def put(self, documents: Sequence[Document], done: Put) -> None:
+        if self._is_closed:
+            return done(StoreUnavailable("the ranking store is closed"))
+        for shelf, key, value in documents:
+            on_shelf = self._shelves.setdefault(shelf, {})
+            if value is None:
+                on_shelf.pop(key, None)
+            else:
+                on_shelf[key] = value
+        return done(None)
+
+    def feedback(self) -> Iterator[list[Feedback]]:
+        events = list(self._events.values())
+        for start in range(0, len(events), _PIECE):
+            yield events[start : start + _PIECE]
+
+    def documents(self, shelf: str) -> dict[str, bytes]:
+        return dict(sorted(self._shelves.get(shelf, {}).items()))
+
+    def forget(self, before_ms: int, most: int) -> None:
+        self._events = {id_: event for id_, event in self._events.items() if event.at_ms >= before_ms}
+        for id_ in list(islice(self._events, max(0, len(self._events) - most))):
+            del self._events[id_]
+
+    async def close(self) -> None:
+        self._is_closed = True
