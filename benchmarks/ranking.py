@@ -62,7 +62,8 @@ def _taste() -> dict[str, Any]:
     pairs = _pairs()
     before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     taste = Taste(TasteOptions())
-    load_s = _seconds(lambda: taste.load(pairs))
+    known = [(*pair, 1.0) for pair in pairs]
+    load_s = _seconds(lambda: taste.load(known))
     grown_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb
     rebuild_s = min(_seconds(taste.rebuild) for _ in range(3))
     fresh = Taste(TasteOptions())

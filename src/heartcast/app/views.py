@@ -166,7 +166,7 @@ class TasteView:
             self._parts.append(
                 self._next.number(
                     [
-                        (heart.key.user_id, heart.key.target_id, heart.created_ms)
+                        (heart.key.user_id, heart.key.target_id, heart.created_ms, 1.0)
                         for heart in hearts
                         if heart.key.kind == KIND
                     ]

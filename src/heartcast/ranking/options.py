@@ -67,8 +67,15 @@ class TasteOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     looked_at: int = 20
     """Newest items that a recommendation looks at, 1 to ``history``. With a half-life of a
     few events the rest is noise that costs time."""
+    compared: int = 50
+    """Newest items by which people are compared, 1 to 10,000."""
     half_life_events: float = 5.0
     """Events after which a history item counts half, > 0."""
+    reach: int = 20
+    """Two items of one history go together when they stand at most so many places apart, 1 to 200.
+    A heart costs as many table entries."""
+    half_gap: float = 5.0
+    """Places apart after which that counts half, > 0."""
     partners: int = 200
     """Partners kept per item, 1 to 10,000; 8 bytes each."""
     fans: int = 500
@@ -88,13 +95,16 @@ class TasteOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     def __post_init__(self) -> None:
         bounds = {"history": (2, 10_000), "partners": (1, 10_000), "fans": (1, 100_000)} | {
             "looked_at": (1, self.history),
+            "compared": (1, 10_000),
+            "reach": (1, 200),
             "neighbours": (1, 1000),
         }
         for name, (low, high) in bounds.items():
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name}: must be {low} to {high}")
-        if not 0 < self.half_life_events < 1e9:
-            raise ValueError("half_life_events: must be > 0")
+        for name in ("half_life_events", "half_gap"):
+            if not 0 < getattr(self, name) < 1e9:
+                raise ValueError(f"{name}: must be > 0")
         for name in ("shrink", "people_shrink"):
             if not 0 <= getattr(self, name) < 1e9:
                 raise ValueError(f"{name}: must be >= 0")

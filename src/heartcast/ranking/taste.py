@@ -1,8 +1,8 @@
 """What people would like next, as of their last heart.
 
-The model behind ``recommend``: everybody's recent history, which items go together
-(``Together``), and who hearted an item lately. An event changes a handful of array rows,
-and the next request sees it; nothing is refitted.
+The model behind ``recommend``: everybody's recent history (``Histories``), which items go
+together (``Together``), and who hearted an item lately (``Fans``). A batch of events is a few
+dozen array operations, and the next request sees it; nothing is refitted.
 
 A history fades by *events*, not by hours: the newest counts 1, the one ``half_life_events``
 before it half. Strengths are then the same numbers for everybody and do not change while
@@ -18,18 +18,23 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import sparse
 
+from heartcast.ranking.fans import Fans
+from heartcast.ranking.histories import Histories
 from heartcast.ranking.interactions import Floats, Ints
+from heartcast.ranking.nearness import Indices, Nearness, Strengths
 from heartcast.ranking.options import TasteOptions
-from heartcast.ranking.together import Indices, Together
+from heartcast.ranking.together import Together
 
 # More groups leave fewer scores above the bound, and cost more to look through.
 _GROUPS_PER_PLACE = 8
+# Confidences are gathered as whole millionths among other integers.
+_SURE_UNITS = 1_000_000
 
 Event = tuple[str, str, float]
 """User id, item id, confidence in (0, 1]; below 0: taken back."""
+Known = tuple[str, str, int, float]
+"""User id, item id, wall time in milliseconds, confidence in (0, 1]."""
 
 
 class Suggestion(NamedTuple):
@@ -38,8 +43,8 @@ class Suggestion(NamedTuple):
     item_id: str
     score: float
     because: tuple[tuple[str, int], ...] = ()
-    """The items of the history that led to it, strongest first, each with how many people
-    have both; only where it was asked for."""
+    """The items of the history that led to it, strongest first, each with how many of its latest
+    fans have both; only where it was asked for."""
 
 
 class Neighbour(NamedTuple):
@@ -59,11 +64,10 @@ class Taste:
         self._user_ids: list[str] = []
         self._items: dict[str, int] = {}
         self._item_ids: list[str] = []
-        # Newest last, -1 in front while there are fewer.
-        self._history = np.full((0, options.history), -1, dtype=np.int32)
-        self._sure = np.zeros((0, options.history), dtype=np.float32)
-        self._fans = np.full((0, options.fans), -1, dtype=np.int32)
-        self._together = Together(options.partners, options.shrink)
+        nearness = Nearness(options.reach, options.half_gap)
+        self._histories = Histories(options.history, nearness)
+        self._fans = Fans(options.fans)
+        self._together = Together(options.partners, options.shrink, nearness)
         steps = np.arange(options.history - 1, -1, -1)
         self._fade = np.exp2(-np.minimum(steps / options.half_life_events, 60)).astype(np.float32)
         self.untracked = 0
@@ -78,34 +82,38 @@ class Taste:
         return len(self._items)
 
     def apply(self, events: Iterable[Event]) -> None:
-        """Take events in order. Repeating one moves its item to the front of the history."""
-        for user_id, item_id, confidence in events:
-            if confidence > 0:
-                self._add(user_id, item_id, min(confidence, 1.0))
-            elif confidence < 0:
-                self._remove(user_id, item_id)
+        """Take events in order: the larger the batch, the less each costs. Repeating one moves
+        its item to the front of the history."""
+        for batch in _rounds(events):
+            added = [event for event in batch if event[2] > 0]
+            if added:
+                self._add(added)
+            for user_id, item_id, confidence in batch:
+                if confidence < 0:
+                    self._remove(user_id, item_id)
 
-    def load(self, hearts: Sequence[tuple[str, str, int]]) -> None:
-        """Start from hearts as (user id, item id, at_ms), in any order, at once.
+    def load(self, hearts: Sequence[Known]) -> None:
+        """Start from what is known, in any order, at once.
 
         What was known of these users before is replaced; half a million a second.
         """
         self.load_numbered([self.number(hearts)])
 
-    def number(self, hearts: Sequence[tuple[str, str, int]]) -> Ints:
-        """Part of all hearts in 24 bytes each, to be gathered for ``load_numbered``: many
+    def number(self, hearts: Sequence[Known]) -> Ints:
+        """Part of all that is known in 32 bytes each, to be gathered for ``load_numbered``: many
         hearts as tuples would take five times as much."""
-        rows = np.empty((3, len(hearts)), dtype=np.int64)
-        rows[0] = [-1 if (u := self._user(user_id)) is None else u for user_id, _, _ in hearts]
-        rows[1] = [-1 if (i := self._item(item_id)) is None else i for _, item_id, _ in hearts]
-        rows[2] = [at_ms for _, _, at_ms in hearts]
+        rows = np.empty((4, len(hearts)), dtype=np.int64)
+        rows[0] = [-1 if (u := self._user(heart[0])) is None else u for heart in hearts]
+        rows[1] = [-1 if (i := self._item(heart[1])) is None else i for heart in hearts]
+        rows[2] = [heart[2] for heart in hearts]
+        rows[3] = [heart[3] * _SURE_UNITS for heart in hearts]
         return rows
 
     def load_numbered(self, parts: Sequence[Ints]) -> None:
         """``load`` what ``number`` of this same object returned."""
         if not parts:
             return
-        users, items, times = np.concatenate(parts, axis=1)
+        users, items, times, sure = np.concatenate(parts, axis=1)
         tracked = (users >= 0) & (items >= 0)
         self.untracked += int((~tracked).sum())
         order = np.lexsort((times, users))
@@ -113,16 +121,17 @@ class Taste:
         # Of a pair that stands twice the newest counts: unique() takes the first, so look from behind.
         _, last = np.unique((users[order] * self._options.max_items + items[order])[::-1], return_index=True)
         order = order[np.sort(len(order) - 1 - last)]
-        users, items = users[order], items[order]
+        users, items, sure = users[order], items[order], sure[order]
         ends = np.searchsorted(users, users, side="right")
         from_end = ends - 1 - np.arange(len(users))
         kept = from_end < self._options.history
-        users, items, from_end = users[kept], items[kept], from_end[kept]
-        self._history[users] = -1
-        self._sure[users] = 0
-        self._history[users, self._options.history - 1 - from_end] = items
-        self._sure[users, self._options.history - 1 - from_end] = 1
-        self._meet(users, items)
+        users, items, sure, from_end = users[kept], items[kept], sure[kept], from_end[kept]
+        histories = self._histories
+        histories.items[users] = -1
+        histories.sure[users] = 0
+        histories.items[users, self._options.history - 1 - from_end] = items
+        histories.sure[users, self._options.history - 1 - from_end] = sure / _SURE_UNITS
+        self._fans.greet(items.astype(np.int32), users)
         self.rebuild()
 
     def has(self, user_id: str) -> set[str]:
@@ -130,8 +139,7 @@ class Taste:
         user = self._users.get(user_id)
         if user is None:
             return set()
-        history = self._history[user]
-        return {self._item_ids[item] for item in history[history >= 0]}
+        return {self._item_ids[item] for item in self._histories.of(user)}
 
     def alike(self, item_ids: Sequence[str]) -> Floats:
         """How alike given items are, 0 to 1: float64[n, n], 1 on the diagonal. Items that are
@@ -224,20 +232,27 @@ class Taste:
             Neighbour(self._user_ids[found[place]], float(alike[place])) for place in best if alike[place] > 0
         ]
 
-    def recommend_by_people(self, user_id: str, count: int) -> list[Suggestion]:
-        """What the most similar people have, best first; empty for users without history."""
+    def recommend_by_people(
+        self, user_id: str, count: int, is_allowed: Sequence[str] | None = None
+    ) -> list[Suggestion]:
+        """What the most similar people have, best first; empty for users without history.
+
+        Args:
+            is_allowed: Only these items; None for all.
+        """
         user = self._users.get(user_id)
         if user is None:
             return []
         found, alike = self._neighbours(user)
         best = np.argsort(-alike, kind="stable")[: self._options.neighbours]
-        found, alike = found[best], alike[best]
-        entries = self._history[found]
-        worth = self._sure[found] * self._fade * alike[:, None].astype(np.float32)
+        found, alike = found[best], alike[best].astype(np.float32)
+        entries, worth = self._newest(found)
+        worth *= alike[:, None]
         scores = _sum_by(np.maximum(entries, 0).ravel(), worth.ravel(), len(self._item_ids))
-        _, _, everything = self._recent(user)
+        scores = self._only(scores, is_allowed)
         return [
-            Suggestion(self._item_ids[item], float(scores[item])) for item in _best(scores, everything, count)
+            Suggestion(self._item_ids[item], float(scores[item]))
+            for item in _best(scores, self._histories.of(user), count)
         ]
 
     def settle(self) -> None:
@@ -247,71 +262,41 @@ class Taste:
 
     def rebuild(self) -> None:
         """Count afresh what goes together, from the histories as they are."""
-        rows, places = np.nonzero(self._history[: len(self._user_ids)] >= 0)
-        have = sparse.csr_array(
-            (np.ones(len(rows), dtype=np.float32), (rows, self._history[rows, places])),
-            shape=(len(self._user_ids), len(self._item_ids)),
-        )
-        self._together.rebuild(have)
+        self._together.rebuild(self._histories.items[: len(self._user_ids)], len(self._item_ids))
 
-    def _add(self, user_id: str, item_id: str, confidence: float) -> None:
-        user, item = self._user(user_id), self._item(item_id)
-        if user is None or item is None:
-            self.untracked += 1
+    def _add(self, events: Sequence[Event]) -> None:
+        """Take events of different people."""
+        users = [self._user(event[0]) for event in events]
+        items = [self._item(event[1]) for event in events]
+        tracked = [n for n in range(len(events)) if users[n] is not None and items[n] is not None]
+        self.untracked += len(events) - len(tracked)
+        if not tracked:
             return
-        history, sure = self._history[user], self._sure[user]
-        there = np.flatnonzero(history == item)
-        if len(there):
-            begin = int(there[0])
-        else:
-            begin = 0
-            self._together.add(item, history[history >= 0])
-            self._greet(user, item)
-        # Everything after the gap moves one place towards the past; numpy copes with overlap.
-        history[begin:-1] = history[begin + 1 :]
-        sure[begin:-1] = sure[begin + 1 :]
-        history[-1], sure[-1] = item, confidence
+        people = np.array([users[n] for n in tracked], dtype=np.int64)
+        hearted = np.array([items[n] for n in tracked], dtype=np.int32)
+        sure = np.array([min(events[n][2], 1.0) for n in tracked], dtype=np.float32)
+        pairs, is_new = self._histories.put(people, hearted, sure)
+        self._together.note(pairs)
+        self._together.count_people(hearted[is_new], 1)
+        self._fans.greet(hearted[is_new], people[is_new])
 
     def _remove(self, user_id: str, item_id: str) -> None:
         user, item = self._users.get(user_id), self._items.get(item_id)
-        if user is None or item is None:
+        pairs = None if user is None or item is None else self._histories.take(user, item)
+        if pairs is None:
             return
-        history, sure = self._history[user], self._sure[user]
-        there = np.flatnonzero(history == item)
-        if not len(there):
-            return
-        end = int(there[0])
-        history[1 : end + 1] = history[:end]
-        sure[1 : end + 1] = sure[:end]
-        history[0], sure[0] = -1, 0
-        self._together.remove(item, history[history >= 0])
-        fans = self._fans[item]
-        fans[fans == user] = -1
-
-    def _meet(self, users: Ints, items: Ints) -> None:
-        """Fill the fans of these items from pairs ordered by user: the last users stay."""
-        by_item = np.argsort(items, kind="stable")
-        users, items = users[by_item], items[by_item]
-        from_end = np.searchsorted(items, items, side="right") - 1 - np.arange(len(items))
-        kept = from_end < self._options.fans
-        self._fans[items] = -1
-        self._fans[items[kept], self._options.fans - 1 - from_end[kept]] = users[kept]
-
-    def _greet(self, user: int, item: int) -> None:
-        fans = self._fans[item]
-        fans[:-1] = fans[1:]
-        fans[-1] = user
+        assert user is not None
+        assert item is not None
+        self._together.note(pairs)
+        self._together.count_people(np.array([item], dtype=np.int32), -1)
+        self._fans.leave(item, user)
 
     def _user(self, user_id: str) -> int | None:
         user = self._users.get(user_id)
         if user is None and len(self._user_ids) < self._options.max_users:
             user = self._users[user_id] = len(self._user_ids)
             self._user_ids.append(user_id)
-            if user >= len(self._history):
-                more = max(64, user // 2)
-                shape = (more, self._options.history)
-                self._history = np.concatenate((self._history, np.full(shape, -1, dtype=np.int32)))
-                self._sure = np.concatenate((self._sure, np.zeros(shape, dtype=np.float32)))
+            self._histories.grow(user + 1)
         return user
 
     def _item(self, item_id: str) -> int | None:
@@ -320,21 +305,18 @@ class Taste:
             item = self._items[item_id] = len(self._item_ids)
             self._item_ids.append(item_id)
             self._together.grow(item + 1)
-            if item >= len(self._fans):
-                shape = (max(64, item // 2), self._options.fans)
-                self._fans = np.concatenate((self._fans, np.full(shape, -1, dtype=np.int32)))
+            self._fans.grow(item + 1)
         return item
 
-    def _recent(self, user: int) -> tuple[Indices, NDArray[np.float32], Indices]:
+    def _recent(self, user: int) -> tuple[Indices, Strengths, Indices]:
         """The newest items, their strengths, and all items of a user's history."""
-        history = self._history[user]
         looked_at = self._options.looked_at
-        newest = history[-looked_at:]
+        newest = self._histories.items[user, -looked_at:]
         taken = newest >= 0
-        strengths = self._fade[-looked_at:] * self._sure[user, -looked_at:]
-        return newest[taken], strengths[taken], history[history >= 0]
+        strengths = self._fade[-looked_at:] * self._histories.sure[user, -looked_at:]
+        return newest[taken], strengths[taken], self._histories.of(user)
 
-    def _session(self, item_ids: Sequence[str]) -> tuple[Indices, NDArray[np.float32], Indices]:
+    def _session(self, item_ids: Sequence[str]) -> tuple[Indices, Strengths, Indices]:
         """``_recent`` of somebody who has only these items, oldest first."""
         named = dict.fromkeys(reversed(item_ids))
         newest = [self._items[item_id] for item_id in named if item_id in self._items]
@@ -345,18 +327,13 @@ class Taste:
     def _suggest(
         self,
         history: Indices,
-        strengths: NDArray[np.float32],
+        strengths: Strengths,
         excluded: Indices,
         count: int,
         is_allowed: Sequence[str] | None,
         explain: bool,
     ) -> list[Suggestion]:
-        scores = self._together.score(history, strengths, len(self._item_ids))
-        if is_allowed is not None:
-            allowed = [self._items[item_id] for item_id in is_allowed if item_id in self._items]
-            kept = np.zeros_like(scores)
-            kept[allowed] = scores[allowed]
-            scores = kept
+        scores = self._only(self._together.score(history, strengths, len(self._item_ids)), is_allowed)
         best = _best(scores, excluded, count)
         reasons = [self._because(history, strengths, item) if explain else () for item in best]
         return [
@@ -364,40 +341,61 @@ class Taste:
             for item, because in zip(best, reasons, strict=True)
         ]
 
-    def _because(
-        self, history: Indices, strengths: NDArray[np.float32], item: int
-    ) -> tuple[tuple[str, int], ...]:
-        partners, counts = self._together.partners[history], self._together.counts[history]
+    def _only(self, scores: Floats, is_allowed: Sequence[str] | None) -> Floats:
+        if is_allowed is None:
+            return scores
+        allowed = [self._items[item_id] for item_id in is_allowed if item_id in self._items]
+        kept = np.zeros_like(scores)
+        kept[allowed] = scores[allowed]
+        return kept
+
+    def _because(self, history: Indices, strengths: Strengths, item: int) -> tuple[tuple[str, int], ...]:
+        partners, alike = self._together.rows(history)
         rows, places = np.nonzero(partners == item)
-        parts = strengths[rows] * counts[rows, places] / self._together.roots[history[rows]]
-        strongest = np.argsort(-parts, kind="stable")[:3]
-        return tuple(
-            (self._item_ids[history[rows[place]]], int(counts[rows[place], places[place]]))
-            for place in strongest
-        )
+        parts = strengths[rows] * alike[rows, places]
+        strongest = history[rows[np.argsort(-parts, kind="stable")[:3]]]
+        return tuple((self._item_ids[one], self._fans.shared(one, item)) for one in strongest.tolist())
+
+    def _newest(self, users: Ints) -> tuple[Indices, Strengths]:
+        """What people have hearted lately, -1 in free places, and how strongly it counts."""
+        compared = self._options.compared
+        entries = self._histories.items[users, -compared:]
+        return entries, self._histories.sure[users, -compared:] * self._fade[-compared:]
 
     def _neighbours(self, user: int) -> tuple[Ints, Floats]:
         """Candidates that share newest items, and their similarity."""
         options = self._options
         history, strengths, _ = self._recent(user)
-        fans = self._fans[history]
-        weights = np.broadcast_to(strengths[:, None], fans.shape)[fans >= 0]
-        shared = _sum_by(fans[fans >= 0], weights, len(self._user_ids))
-        shared[user] = 0
+        fans = self._fans.people[history]
+        is_there = fans >= 0
+        weights = np.broadcast_to(strengths[:, None], fans.shape)[is_there]
+        shared = _sum_by(fans[is_there], weights, len(self._user_ids))
         # Three times as many as are kept: the exact cosine may order them differently.
-        found = _best(shared, np.empty(0, dtype=np.int32), 3 * options.neighbours)
+        found = _best(shared, np.array([user], dtype=np.int32), 3 * options.neighbours)
         # One place more than there are items takes what the empty places (-1) point at.
         mine = np.zeros(len(self._item_ids) + 1, dtype=np.float32)
-        entries = self._history[user]
-        mine[entries] = self._fade * self._sure[user]
+        entries, own = self._newest(np.array([user]))
+        mine[entries[0]] = own[0]
         mine[-1] = 0
-        theirs = self._fade * self._sure[found]
-        products = (mine[self._history[found]] * theirs).sum(axis=1)
+        entries, theirs = self._newest(found)
+        products = (mine[entries] * theirs).sum(axis=1)
         norms = np.sqrt((theirs**2).sum(axis=1)) * np.sqrt((mine**2).sum())
         return found, (products / (norms + options.people_shrink)).astype(np.float64)
 
 
-def _sum_by(indices: Indices, worth: NDArray[np.float32], n: int) -> Floats:
+def _rounds(events: Iterable[Event]) -> list[list[Event]]:
+    """The events in lists in which nobody stands twice, each person's in order."""
+    rounds: list[list[Event]] = []
+    seen: dict[str, int] = {}
+    for event in events:
+        place = seen[event[0]] = seen.get(event[0], -1) + 1
+        if place == len(rounds):
+            rounds.append([])
+        rounds[place].append(event)
+    return rounds
+
+
+def _sum_by(indices: Indices, worth: Strengths, n: int) -> Floats:
     return np.bincount(indices, weights=worth, minlength=n).astype(np.float64, copy=False)
 
 

@@ -1,59 +1,53 @@
 """Which items go together, kept up to date by events.
 
-For each item the other items that the same people have, with how many people that is, at
-most ``width`` of them: a table of integers, no dictionaries, so that a read gathers rows
-and an event touches the rows of one user's history in a few array operations.
+For each item the other items that stand near it in people's histories (``nearness``), with how
+much they do, at most ``width`` of them: a table of numbers, no dictionaries, so that a read
+gathers rows and a batch of events is a few array operations.
 
-While no row is full, what the events leave is exactly what counting everything afresh
-gives. A full row drops the pair that matters least, and counts a pair that comes back
-from 1: ``rebuild`` makes up for that.
+While no row is full, what the events leave is what counting everything afresh gives. A full
+row drops the pair that matters least, and counts a pair that comes back from nothing:
+``rebuild`` makes up for that.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from heartcast.ranking.interactions import Floats, Ints
-
-Indices = NDArray[np.int32]
+from heartcast.ranking.nearness import Indices, Nearness, Pairs, Strengths, joined
 
 _EMPTY = -1
-# Events noted before they are counted without being asked; a pair costs 28 bytes meanwhile.
-_MOST_WAITING = 1000
 # A chunk compares so many rows of partners at once: 16 MB with 200 partners.
 _PAIRS_AT_A_TIME = 20_000
+# Pairs of all items with all others that are counted in one flat array: 480 MB at most.
+_MOST_FLAT = 60_000_000
+_PEOPLE_AT_A_TIME = 20_000
 
 
 class Together:
-    """Co-occurrence of items, one row of partners per item.
+    """How much items have to do with each other, one row of partners per item.
 
     Args:
         width: Partners kept per item, >= 1; 8 bytes each.
         shrink: As in ``similarity.neighbours``.
+        nearness: What pairs are worth.
     """
 
-    __slots__ = (
-        "_shrink",
-        "_waiting_items",
-        "_waiting_others",
-        "_width",
-        "counts",
-        "partners",
-        "people",
-        "roots",
-    )
+    __slots__ = ("_nearness", "_shrink", "_waiting", "_width", "counts", "partners", "people", "roots")
 
-    def __init__(self, width: int, shrink: float) -> None:
+    def __init__(self, width: int, shrink: float, nearness: Nearness) -> None:
         self._width = width
         self._shrink = shrink
-        self._waiting_items: list[int] = []
-        self._waiting_others: list[Indices] = []
+        self._nearness = nearness
+        self._waiting: list[Pairs] = []
         self.partners = np.full((0, width), _EMPTY, dtype=np.int32)
         """Partner items per item, in no order; -1 is a free place."""
         self.counts = np.zeros((0, width), dtype=np.float32)
-        """People who have both: 0 where the place is free."""
+        """Nearness summed over the people who have both: 0 where the place is free."""
         self.people = np.zeros(0, dtype=np.int32)
         """People who have the item."""
         self.roots = np.zeros(0, dtype=np.float32)
@@ -71,54 +65,40 @@ class Together:
         self.people = np.concatenate((self.people, np.zeros(more, dtype=np.int32)))
         self.roots = np.concatenate((self.roots, np.ones(more, dtype=np.float32)))
 
-    def add(self, item: int, others: Indices) -> None:
-        """Somebody who has ``others`` (distinct, without ``item``) now has ``item`` too.
+    def count_people(self, items: Indices, change: int) -> None:
+        """As many people more (or, below 0, fewer) have each of these items, which may repeat."""
+        np.add.at(self.people, items, change)
+        self.roots[items] = np.sqrt(np.maximum(self.people[items], 1))
 
-        It is noted, and counted by the next ``settle``: a thousand events at once cost a
-        tenth of a thousand times one.
-        """
-        self._waiting_items.append(item)
-        self._waiting_others.append(others)
-        if len(self._waiting_items) >= _MOST_WAITING:
-            self.settle()
+    def note(self, pairs: Pairs) -> None:
+        """Pairs changed; they count from the next ``settle``."""
+        if len(pairs.items):
+            self._waiting.append(pairs)
 
     def settle(self) -> None:
         """Count what was noted."""
-        if not self._waiting_items:
+        if not self._waiting:
             return
-        items = np.array(self._waiting_items, dtype=np.int32)
-        others = np.concatenate(self._waiting_others)
-        repeated = np.repeat(items, [len(part) for part in self._waiting_others])
-        self._waiting_items, self._waiting_others = [], []
-        np.add.at(self.people, items, 1)
-        self.roots[items] = np.sqrt(self.people[items])
-        # Each pair stands in both rows; equal pairs become one with a count.
+        items, others, worth = joined(self._waiting)
+        self._waiting = []
+        # Each pair stands in both rows; equal pairs become one with the sum.
         size = len(self.people)
-        rows, partners = np.concatenate((repeated, others)), np.concatenate((others, repeated))
-        pairs, counts = np.unique(rows.astype(np.int64) * size + partners, return_counts=True)
+        rows, partners = np.concatenate((items, others)), np.concatenate((others, items))
+        pairs, places = np.unique(rows.astype(np.int64) * size + partners, return_inverse=True)
+        sums = np.bincount(places, weights=np.concatenate((worth, worth))).astype(np.float32)
         for start in range(0, len(pairs), _PAIRS_AT_A_TIME):
             chunk = slice(start, start + _PAIRS_AT_A_TIME)
-            self._count_pairs(pairs[chunk] // size, pairs[chunk] % size, counts[chunk].astype(np.float32))
+            self._count_pairs(pairs[chunk] // size, pairs[chunk] % size, sums[chunk])
 
-    def remove(self, item: int, others: Indices) -> None:
-        """Somebody who keeps ``others`` (distinct, without ``item``) no longer has ``item``."""
-        self.settle()
-        self.people[item] -= 1
-        self.roots[item] = max(1, self.people[item]) ** 0.5
-        rows, places = np.nonzero(self.partners[others] == item)
-        self._uncount(others[rows], places)
-        places = np.flatnonzero(np.isin(self.partners[item], others))
-        self._uncount(np.full(len(places), item), places)
-
-    def similar(self, item: int) -> tuple[Indices, NDArray[np.float32]]:
-        """Partners of an item and their shrunk cosines, in no order."""
+    def similar(self, item: int) -> tuple[Indices, Strengths]:
+        """Partners of an item and how alike they are, in no order."""
         row = self.partners[item]
         taken = row != _EMPTY
         partners, counts = row[taken], self.counts[item, taken]
         return partners, counts / (self.roots[item] * self.roots[partners] + np.float32(self._shrink))
 
-    def rows(self, items: Ints | Indices) -> tuple[Indices, NDArray[np.float32]]:
-        """Partners of several items, -1 in free places, and their shrunk cosines."""
+    def rows(self, items: Ints | Indices) -> tuple[Indices, Strengths]:
+        """Partners of several items, -1 in free places, and how alike they are."""
         # take() is several times as fast as indexing here. Clipping makes item 0 of a free
         # place, whose count is 0 anyway.
         partners = self.partners.take(items, axis=0)
@@ -129,12 +109,12 @@ class Together:
         alike /= norms
         return partners, alike
 
-    def score(self, history: Indices, strengths: NDArray[np.float32], n_items: int) -> Floats:
+    def score(self, history: Indices, strengths: Strengths, n_items: int) -> Floats:
         """How well every item goes with a history: float64[n_items].
 
         Args:
             history: Items, each once.
-            strengths: What each of them counts, float32, same length.
+            strengths: What each of them counts, same length.
             n_items: Items there are; partners are always among them.
         """
         partners, alike = self.rows(history)
@@ -144,34 +124,53 @@ class Together:
         scores = np.bincount(partners.ravel(), weights=alike.ravel(), minlength=n_items)
         return scores.astype(np.float64, copy=False)
 
-    def rebuild(self, have: sparse.csr_array) -> None:
+    def rebuild(self, histories: Indices, n_items: int) -> None:
         """Count everything afresh.
 
         Args:
-            have: Who has what, 1 or nothing, float32[people, items]; at least as many
-                items as were ever named.
+            histories: Items of each person, newest last, -1 in front: int32[people, length].
+            n_items: Items there are.
         """
-        n_items = have.shape[1]
-        fresh = Together(self._width, self._shrink)
+        fresh = Together(self._width, self._shrink, self._nearness)
         fresh.grow(n_items)
-        fresh.people[:n_items] = np.diff(have.tocsc().indptr)
-        fresh.roots = np.sqrt(np.maximum(fresh.people, 1)).astype(np.float32)
-        dense = have.toarray() if have.shape[0] * n_items <= 60_000_000 else None
-        turned = have.T.tocsr()
-        step = max(1, 4_000_000 // max(1, n_items))
-        for start in range(0, n_items, step):
-            stop = min(start + step, n_items)
-            if dense is not None:
-                block = dense[:, start:stop].T @ dense
-            else:
-                block = (turned[start:stop] @ have).toarray()
-            block[np.arange(stop - start), np.arange(start, stop)] = 0
+        fresh.count_people(histories[histories >= 0], 1)
+        for start, block in self._blocks(histories, n_items):
             fresh._keep_best(start, block)
-        self._waiting_items, self._waiting_others = [], []
+        self._waiting = []
         for name in ("partners", "counts", "people", "roots"):
             setattr(self, name, getattr(fresh, name))
 
-    def _keep_best(self, start: int, block: NDArray[np.float32]) -> None:
+    def _blocks(self, histories: Indices, n_items: int) -> Iterator[tuple[int, NDArray[np.floating]]]:
+        """Nearness of items to all items, some rows at a time."""
+        is_flat = n_items * n_items <= _MOST_FLAT
+        near = self._flat(histories, n_items) if is_flat else self._sparse(histories, n_items)
+        step = max(1, 4_000_000 // max(1, n_items))
+        for start in range(0, n_items, step):
+            block = near[start : start + step]
+            yield start, block if isinstance(block, np.ndarray) else block.toarray()
+
+    def _flat(self, histories: Indices, n_items: int) -> Floats:
+        near = np.zeros((n_items, n_items))
+        flat = near.reshape(-1)
+        for gap in range(1, self._gaps(histories) + 1):
+            earlier, later = self._nearness.all_pairs(histories, gap)
+            flat += np.bincount(earlier * n_items + later, minlength=len(flat)) * self._nearness.worth[gap]
+        return near + near.T
+
+    def _sparse(self, histories: Indices, n_items: int) -> sparse.csr_array:
+        near = sparse.csr_array((n_items, n_items))
+        for begin in range(0, len(histories), _PEOPLE_AT_A_TIME):
+            some = histories[begin : begin + _PEOPLE_AT_A_TIME]
+            parts = [self._nearness.all_pairs(some, gap) for gap in range(1, self._gaps(some) + 1)]
+            worth = [np.full(len(part[0]), self._nearness.worth[gap]) for gap, part in enumerate(parts, 1)]
+            earlier, later = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+            near = near + sparse.csr_array((np.concatenate(worth), (earlier, later)), shape=near.shape)
+        return (near + near.T).tocsr()
+
+    def _gaps(self, histories: Indices) -> int:
+        return min(self._nearness.reach, int(histories.shape[1]) - 1)
+
+    def _keep_best(self, start: int, block: NDArray[np.floating]) -> None:
         n_rows, n_items = block.shape
         width = min(self._width, n_items)
         alike = block / (self.roots[start : start + n_rows, None] * self.roots[:n_items] + self._shrink)
@@ -181,35 +180,38 @@ class Together:
         self.partners[start : start + n_rows, :width] = best
         self.counts[start : start + n_rows, :width] = counts
 
-    def _count_pairs(self, rows: Ints, partners: Ints, counts: NDArray[np.float32]) -> None:
+    def _count_pairs(self, rows: Ints, partners: Ints, sums: Strengths) -> None:
         """Distinct pairs, ordered by row."""
         hits = self.partners[rows] == partners[:, None]
         places = hits.argmax(axis=1)
         is_known = hits[np.arange(len(rows)), places]
-        self.counts[rows[is_known], places[is_known]] += counts[is_known]
-        if not is_known.all():
-            self._insert(rows[~is_known], partners[~is_known], counts[~is_known])
+        known, places = rows[is_known], places[is_known]
+        self.counts[known, places] += sums[is_known]
+        gone = self.counts[known, places] < self._nearness.least / 2
+        self.partners[known[gone], places[gone]] = _EMPTY
+        self.counts[known[gone], places[gone]] = 0
+        # What loses and is not there was dropped for want of room before.
+        is_news = ~is_known & (sums > 0)
+        if is_news.any():
+            self._insert(rows[is_news], partners[is_news], sums[is_news])
 
-    def _insert(self, rows: Ints, partners: Ints, counts: NDArray[np.float32]) -> None:
+    def _insert(self, rows: Ints, partners: Ints, counts: Strengths) -> None:
         """Distinct pairs that no row has yet, ordered by row: into the weakest places."""
+        strength = counts / (self.roots[rows] * self.roots[partners] + self._shrink)
+        order = np.lexsort((-strength, rows))
+        rows, partners, counts, strength = rows[order], partners[order], counts[order], strength[order]
         touched, firsts, each = np.unique(rows, return_index=True, return_counts=True)
         alike = self.counts[touched] / (
             self.roots[touched][:, None] * self.roots[self.partners[touched]] + self._shrink
         )
         weakest = np.argsort(alike, axis=1, kind="stable")
-        # The n-th new pair of a row goes to its n-th weakest place, if it is stronger.
+        # The n-th strongest new pair of a row goes to its n-th weakest place, if it is stronger.
         nth = np.arange(len(rows)) - np.repeat(firsts, each)
         fits = nth < self._width
         rows, partners, counts, nth = rows[fits], partners[fits], counts[fits], nth[fits]
+        strength = strength[fits]
         line = np.searchsorted(touched, rows)
         places = weakest[line, nth]
-        strength = counts / (self.roots[rows] * self.roots[partners] + self._shrink)
         wins = strength > alike[line, places]
         self.partners[rows[wins], places[wins]] = partners[wins]
         self.counts[rows[wins], places[wins]] = counts[wins]
-
-    def _uncount(self, rows: Ints | Indices, places: Ints) -> None:
-        self.counts[rows, places] -= 1
-        gone = self.counts[rows, places] <= 0
-        self.partners[rows[gone], places[gone]] = _EMPTY
-        self.counts[rows[gone], places[gone]] = 0

@@ -29,10 +29,10 @@ class Served:
     def fit(self, train: Interactions) -> Model:
         now_ms = int(train.times_s.max(initial=0)) * 1000
         events = zip(train.users.tolist(), train.items.tolist(), train.times_s.tolist(), strict=True)
-        hearts = [(str(user), str(item), time_s * 1000) for user, item, time_s in events]
+        hearts = [(str(user), str(item), time_s * 1000, 1.0) for user, item, time_s in events]
         taste, boards = Taste(self.taste), HotBoards(HotOptions(), now_ms)
         taste.load(hearts)
-        boards.rebuild((item, at_ms) for _, item, at_ms in hearts)
+        boards.rebuild((item, at_ms) for _, item, at_ms, _ in hearts)
         for_you = ForYou(taste, boards, self.mix, lambda _delay_s, _call: None)
 
         def scores(users: Ints) -> Floats:
