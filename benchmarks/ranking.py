@@ -17,7 +17,7 @@ import numpy as np
 
 from heartcast.ranking.boards import HotBoards
 from heartcast.ranking.diversity import mmr
-from heartcast.ranking.for_you import ForYou
+from heartcast.ranking.for_you import ForYou, Wish
 from heartcast.ranking.fusion import fuse
 from heartcast.ranking.options import ForYouOptions, HotOptions, TasteOptions
 from heartcast.ranking.pareto import fronts
@@ -72,7 +72,7 @@ def _taste() -> dict[str, Any]:
     )
     settled = _seconds(fresh.settle)
     boards = HotBoards(HotOptions(), _NOW_MS)
-    boards.rebuild((item, _NOW_MS) for _, item, _ in pairs[:100_000])
+    boards.rebuild((item, 1.0, _NOW_MS) for _, item, _ in pairs[:100_000])
     for_you = ForYou(taste, boards, ForYouOptions(), lambda _delay_s, _call: None)
     return {
         "interactions": len(pairs),
@@ -82,7 +82,7 @@ def _taste() -> dict[str, Any]:
         "item_knn_us": _latencies(lambda n: taste.recommend(f"u{n}", 20), 3000),
         "user_knn_us": _latencies(lambda n: taste.recommend_by_people(f"u{n}", 20), 1000),
         "similar_us": _latencies(lambda n: taste.similar(f"i{n}", 20), 3000),
-        "for_you_explained_us": _latencies(lambda n: for_you.recommend(f"u{n}", 20, _NOW_MS, True), 500),
+        "for_you_explained_us": _latencies(lambda n: for_you.recommend(f"u{n}", Wish(20, _NOW_MS, explain=True)), 500),
         "mb_grown_by_loading": round(grown_kb / (1024 if platform.system() == "Linux" else 1024**2)),
     }
 

@@ -9,11 +9,16 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from heartcast.testing import ManualClock
 from heartcast.testing.server import RunningServer, running
 
 ROOT = Path(__file__).parent.parent
+
+# How long an example takes says something about the machine and its other work, not about the code.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 def pytest_configure() -> None:

@@ -9,7 +9,7 @@ from heartcast.core.errors import Forbidden, HeartcastError, InvalidInput, NotFo
 from heartcast.ranking.boards import HotBoards
 from heartcast.ranking.for_you import ForYou
 from heartcast.ranking.options import ForYouOptions, HotOptions, TasteOptions
-from heartcast.ranking.strategy import ARTICLE, BALANCED
+from heartcast.ranking.strategies import Strategies
 from heartcast.ranking.taste import Taste
 
 NOW_MS = 1_700_000_000_000
@@ -24,11 +24,8 @@ def table():
     boards.apply([(item, 1.0, NOW_MS) for _, item in hearts])
     for_you = ForYou(taste, boards, ForYouOptions(), lambda _delay_s, _call: None)
     for_you.apply([(user, item, 1.0) for user, item in hearts])
-    taste.settle()
-    return {
-        (route.method, route.path): route
-        for route in routes(for_you, {"balanced": BALANCED, "article": ARTICLE}, lambda: NOW_MS)
-    }
+    for_you.settle()
+    return {(route.method, route.path): route for route in routes(for_you, Strategies(), lambda: NOW_MS)}
 
 
 def ask(table, method, path, *, body=None, query=b"", identity=SERVER, **params):

@@ -19,7 +19,7 @@ from heartcast.hearts.store.awaiting import result_of
 from heartcast.hearts.store.memory import MemoryHeartStore
 from heartcast.hearts.store.sqlite import SqliteHeartStore
 from heartcast.ranking.boards import HotBoards
-from heartcast.ranking.for_you import ForYou
+from heartcast.ranking.for_you import ForYou, Wish
 from heartcast.ranking.live import LiveHot
 from heartcast.ranking.options import ForYouOptions, HotOptions, TasteOptions
 from heartcast.ranking.taste import Taste
@@ -97,11 +97,12 @@ class _System:
         return {item: round(score, 6) for item, score in self.boards.top(board, 100, NOW_MS)}
 
     def histories(self, *users: int) -> list[set[str]]:
+        self.for_you.settle()
         return [self.for_you.taste.has(f"u{user}") for user in users]
 
     def together(self, target_id: str) -> dict[str, float]:
         """What goes with an item: wrong where a heart was counted twice or not at all."""
-        self.for_you.taste.settle()
+        self.for_you.settle()
         return {item: round(like, 6) for item, like, _ in self.for_you.similar(target_id, 100)}
 
 
@@ -179,7 +180,7 @@ async def test_recommendations_are_made_of_all_hearts_there_were_at_start(store:
 
     assert system.histories(1, 2, 4) == [{"post_1"}, {"post_1", "post_2"}, set()]
     assert system.together("post_1") == before.together("post_1") != {}
-    assert [pick.item_id for pick in system.for_you.recommend("u1", 10, NOW_MS)] == ["post_2"]
+    assert [pick.item_id for pick in system.for_you.recommend("u1", Wish(10, NOW_MS))] == ["post_2"]
 
 
 async def test_histories_lose_and_repeat_nothing_that_happens_during_a_rebuild(store: HeartStore) -> None:

@@ -219,14 +219,14 @@ def test_the_latest_possible_time_does_not_break_the_board():
 
 
 def test_a_rebuild_equals_having_seen_everything():
-    events = [(f"post_{n % 50}", NOW_MS - n * 997) for n in range(2000)]
+    events = [(f"post_{n % 50}", 1.0, NOW_MS - n * 997) for n in range(2000)]
     boards = make_boards()
     boards.apply([("leftover", 1.0, NOW_MS)])
     boards.mark_stale()
     assert boards.is_stale
     boards.rebuild(iter(events))
     assert not boards.is_stale
-    assert_same_as_brute_force(boards, [(item, 1.0, at_ms) for item, at_ms in events], NOW_MS)
+    assert_same_as_brute_force(boards, events, NOW_MS)
 
 
 def test_what_happens_during_a_rebuild_is_not_lost():
@@ -234,8 +234,8 @@ def test_what_happens_during_a_rebuild_is_not_lost():
     boards.apply([("a", 1.0, NOW_MS - 9), ("b", 1.0, NOW_MS)])
     boards.begin_rebuild()
     boards.apply([("a", -1.0, NOW_MS - 9), ("c", 1.0, NOW_MS)])
-    boards.feed([("b", NOW_MS)])
-    boards.feed([("a", NOW_MS - 9)])
+    boards.feed([("b", 1.0, NOW_MS)])
+    boards.feed([("a", 1.0, NOW_MS - 9)])
     assert {item for item, _ in boards.top("fast", 10, NOW_MS)} == {"b", "c"}
     assert boards.finish_rebuild()
     assert {item for item, _ in boards.top("fast", 10, NOW_MS)} == {"b", "c"}
@@ -245,7 +245,7 @@ def test_a_rebuild_that_missed_events_does_not_count():
     boards = make_boards()
     boards.begin_rebuild()
     boards.mark_stale()
-    boards.feed([("a", NOW_MS)])
+    boards.feed([("a", 1.0, NOW_MS)])
     assert not boards.finish_rebuild()
     assert boards.is_stale
     assert boards.items == 0

@@ -17,12 +17,15 @@ _DEFAULT_LIMIT = 20
 _encode = msgspec.json.Encoder().encode
 
 
-def routes(boards: HotBoards, wall_ms: Callable[[], int]) -> list[Route]:
+def routes(
+    boards: HotBoards, wall_ms: Callable[[], int], members: Callable[[str], list[str]] | None = None
+) -> list[Route]:
     """The routes of ranking.
 
     Args:
         boards: The hot boards.
         wall_ms: The wall clock, in milliseconds.
+        members: The items of a category; None: items have no categories here.
     """
 
     def hot(call: Call) -> Answer:
@@ -30,7 +33,15 @@ def routes(boards: HotBoards, wall_ms: Callable[[], int]) -> list[Route]:
         if board not in boards:
             known = ", ".join(boards.names)
             raise NotFound(f"there is no board {board!r}; there are: {known}", code="unknown_board")
-        return Answer(200, _encode(hot_list(boards, board, _limit(call), wall_ms())))
+        category = call.query_values().get("category")
+        among = None
+        if category is not None:
+            if members is None:
+                raise InvalidInput(
+                    "items have categories only where ranking.recommendations is on", code="categories_off"
+                )
+            among = members(category[-1])
+        return Answer(200, _encode(hot_list(boards, board, limit_of(call), wall_ms(), among)))
 
     return [
         Route(
@@ -46,12 +57,18 @@ def routes(boards: HotBoards, wall_ms: Callable[[], int]) -> list[Route]:
                     summary=f"Places, 1 to {MAX_LIMIT}; {_DEFAULT_LIMIT} unless given.",
                     type=int,
                 ),
+                Parameter(name="category", summary="Only items of this category."),
             ),
         )
     ]
 
 
-def _limit(call: Call) -> int:
+def limit_of(call: Call) -> int:
+    """How many places are asked for.
+
+    Raises:
+        InvalidInput: not a number that may be (code ``invalid_limit``).
+    """
     values = call.query_values().get("limit")
     if values is None:
         return _DEFAULT_LIMIT

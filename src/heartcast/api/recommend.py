@@ -12,14 +12,15 @@ import numpy as np
 
 from heartcast.api.body import decoder
 from heartcast.api.route import Answer, Call, Parameter, Route
-from heartcast.core.errors import Forbidden, InvalidInput, NotFound
+from heartcast.core.errors import Forbidden, InvalidInput
 from heartcast.core.hashing import hash64
 from heartcast.core.names import check_id, user_text
 from heartcast.ranking.diversity import author_decay
-from heartcast.ranking.for_you import ForYou, Pick
+from heartcast.ranking.for_you import ForYou, Pick, Wish
 from heartcast.ranking.fusion import Fused, Influence, fuse
 from heartcast.ranking.interactions import Floats
 from heartcast.ranking.scaling import quantile
+from heartcast.ranking.strategies import Strategies
 from heartcast.ranking.strategy import Strategy
 
 MAX_PICKS = 100
@@ -69,6 +70,8 @@ class SessionBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     item_ids: list[str]
     n: int = _DEFAULT_PICKS
+    category: str | None = None
+    """Only items of this category."""
     explain: bool = False
 
 
@@ -134,20 +137,28 @@ class InfluenceOf(msgspec.Struct, frozen=True, kw_only=True):
     effective: float
 
 
-def routes(for_you: ForYou, strategies: dict[str, Strategy], wall_ms: Callable[[], int]) -> list[Route]:
+def routes(for_you: ForYou, strategies: Strategies, wall_ms: Callable[[], int]) -> list[Route]:
     """The routes of personal ranking.
 
     Args:
         for_you: What to show to whom.
-        strategies: Strategies by name, for ``POST /api/v1/rank``.
+        strategies: Strategies by name.
         wall_ms: The wall clock, in milliseconds.
     """
     read_session, read_rank = decoder(SessionBody), decoder(RankBody)
 
     def recommend(call: Call) -> Answer:
-        user = _own(call)
-        picks = for_you.recommend(user, _count(call), wall_ms(), _flag(call, "explain"))
-        return _answer(Picks(items=picks))
+        user, query = _own(call), call.query_values()
+        strategy, category = query.get("strategy"), query.get("category")
+        wish = Wish(
+            _count(call),
+            wall_ms(),
+            None if category is None else check_id(category[-1]),
+            None if strategy is None else strategies.find(strategy[-1]).strategy,
+            query.get("seed", [""])[-1],
+            _flag(call, "explain"),
+        )
+        return _answer(Picks(items=for_you.recommend(user, wish)))
 
     def neighbours(call: Call) -> Answer:
         found = for_you.neighbours(_own(call), _count(call))
@@ -164,8 +175,9 @@ def routes(for_you: ForYou, strategies: dict[str, Strategy], wall_ms: Callable[[
         if len(body.item_ids) > _MAX_SESSION:
             raise InvalidInput(f"must be at most {_MAX_SESSION} items", pointer="/item_ids")
         items = [check_id(item_id, f"/item_ids/{place}") for place, item_id in enumerate(body.item_ids)]
-        _check_count(body.n, "/n")
-        return _answer(Picks(items=for_you.recommend_for(items, body.n, wall_ms(), body.explain)))
+        check_count(body.n, "/n")
+        wish = Wish(body.n, wall_ms(), body.category, explain=body.explain)
+        return _answer(Picks(items=for_you.recommend_for(items, wish)))
 
     def rank(call: Call) -> Answer:
         return _answer(_rank(read_rank(call.body), strategies))
@@ -174,7 +186,18 @@ def routes(for_you: ForYou, strategies: dict[str, Strategy], wall_ms: Callable[[
     explain = Parameter(name="explain", summary="1: say why.", type=bool)
     return [
         _route(
-            "GET", "/api/v1/recommend/{user}", recommend, "What a user would want now.", Picks, (n, explain)
+            "GET",
+            "/api/v1/recommend/{user}",
+            recommend,
+            "What a user would want now.",
+            Picks,
+            (
+                n,
+                explain,
+                Parameter(name="category", summary="Only items of this category."),
+                Parameter(name="strategy", summary="Name of the strategy that orders them."),
+                Parameter(name="seed", summary="The same seed draws the same order."),
+            ),
         ),
         _route(
             "GET",
@@ -246,10 +269,15 @@ def _count(call: Call) -> int:
     text = values[-1]
     if not (text.isascii() and text.isdecimal() and len(text) <= 3):
         raise InvalidInput(f"n must be a whole number from 1 to {MAX_PICKS}", code="invalid_limit")
-    return _check_count(int(text), "")
+    return check_count(int(text), "")
 
 
-def _check_count(n: int, pointer: str) -> int:
+def check_count(n: int, pointer: str) -> int:
+    """Return ``n`` if so many items can be asked for.
+
+    Raises:
+        InvalidInput: they cannot.
+    """
     if not 1 <= n <= MAX_PICKS:
         raise InvalidInput(f"n must be from 1 to {MAX_PICKS}", pointer=pointer, code="invalid_limit")
     return n
@@ -259,7 +287,7 @@ def _flag(call: Call, name: str) -> bool:
     return call.query_values().get(name, ["0"])[-1] in ("1", "true")
 
 
-def _rank(body: RankBody, strategies: dict[str, Strategy]) -> RankedList:
+def _rank(body: RankBody, strategies: Strategies) -> RankedList:
     count = len(body.candidates)
     if count > MAX_CANDIDATES:
         raise InvalidInput(
@@ -271,25 +299,13 @@ def _rank(body: RankBody, strategies: dict[str, Strategy]) -> RankedList:
         raise InvalidInput("must be above 0 and at most 1", pointer="/author_decay")
     if body.n is not None and body.n < 1:
         raise InvalidInput("must be >= 1", pointer="/n")
-    strategy = _strategy(body.strategy, strategies)
+    strategy = strategies.find(body.strategy).strategy if isinstance(body.strategy, str) else body.strategy
     values = {name: _column(body.candidates, name) for name in strategy.components()}
     fused = fuse(strategy, values, np.random.default_rng(hash64(body.seed)))
     return RankedList(
         items=_places(body, fused),
-        influence={name: _influence(one) for name, one in fused.influence.items()},
+        influence={name: influence_of(one) for name, one in fused.influence.items()},
     )
-
-
-def _strategy(wanted: Strategy | str, strategies: dict[str, Strategy]) -> Strategy:
-    if not isinstance(wanted, str):
-        return wanted
-    found = strategies.get(wanted)
-    if found is None:
-        raise NotFound(
-            f"there is no strategy {wanted!r}; there are: {', '.join(sorted(strategies))}",
-            code="unknown_strategy",
-        )
-    return found
 
 
 def _column(candidates: list[Candidate], name: str) -> Floats:
@@ -321,5 +337,6 @@ def _places(body: RankBody, fused: Fused) -> list[Ranked]:
     ]
 
 
-def _influence(found: Influence) -> InfluenceOf:
+def influence_of(found: Influence) -> InfluenceOf:
+    """What a measure did, as it is shown."""
     return InfluenceOf(weight=found.weight, expected=found.expected, effective=found.effective)

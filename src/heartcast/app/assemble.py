@@ -126,7 +126,7 @@ def assemble(
         wall_ms=clock.wall_ms,
     )
     hot_view = HotView(boards, live_hot, rebuild_wanted)
-    recommending = personal(settings.ranking, boards, clock, loop, rebuild_wanted)
+    recommending = personal(settings, boards, hot_view, clock, loop, rebuild_wanted)
     rebuilt = [hot_view, *((recommending.view,) if recommending is not None else ())]
     heart_news = follow_everywhere(settings, cluster, loop, bus, [live_counts, *rebuilt])
     effects_ = effects(settings, clock, heart_store, bus)
@@ -145,7 +145,9 @@ def assemble(
         *visitors.routes(hearts),
         *push_routes.routes(pushes, hearts.degraded),
         *effects_.routes,
-        *ranking_routes.routes(boards, clock.wall_ms),
+        *ranking_routes.routes(
+            boards, clock.wall_ms, recommending.catalogue.members if recommending is not None else None
+        ),
         *(recommending.routes if recommending is not None else ()),
         *realtime_routes.routes(realtime, other_nodes(settings, cluster)),
         *stream_routes.routes(publications),

@@ -172,10 +172,13 @@ def _bind_hearts(system: System) -> None:
     metrics.bind_each("heartcast_hot_items", lambda: {(name,): boards.items for name in boards.names})
     metrics.bind("heartcast_hot_updates_total", lambda: boards.applied)
     if system.personal is not None:
-        for_you = system.personal.for_you
+        for_you, intake = system.personal.for_you, system.personal.intake
         metrics.bind("heartcast_taste_users", lambda: for_you.taste.users)
         metrics.bind("heartcast_taste_items", lambda: for_you.taste.items)
         metrics.bind("heartcast_taste_untracked_total", lambda: for_you.taste.untracked)
+        metrics.bind_each(
+            "heartcast_feedback_total", lambda: {("taken",): intake.taken, ("repeated",): intake.repeated}
+        )
 
     feed, auditor = system.effects.feed, system.effects.auditor
     metrics.bind("heartcast_heart_count_drift", lambda: auditor.drift)

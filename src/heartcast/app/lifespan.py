@@ -97,6 +97,8 @@ class _Lifespan:
             await system.pushes.stop()
             await system.effects.close()
             await system.streams.close()
+            if system.personal is not None:
+                await system.personal.close()
             await system.heart_store.close()
             if system.shared_limits is not None:
                 await system.shared_limits.close()
@@ -104,6 +106,8 @@ class _Lifespan:
                 _log.info("stopped")
 
     async def _run(self, system: System) -> None:
+        if system.personal is not None:
+            await system.personal.restore()
         await system.views.rebuild()
         system.realtime.start()
         system.pushes.start()

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from heartcast.hearts.model import KIND, Heart, HeartChanged
 from heartcast.ranking.boards import HotBoards
+from heartcast.ranking.feedback import Feedback, confidence
 from heartcast.ranking.live import LiveHot
 
 if TYPE_CHECKING:  # numpy is an extra
@@ -87,6 +88,27 @@ class Views:
             view.begin()
 
 
+class Log(Protocol):
+    """What a view asks of the log of feedback."""
+
+    @property
+    def position(self) -> int:
+        """Place of the newest event that was taken."""
+        ...
+
+
+class FeedbackSource(NamedTuple):
+    """The feedback that was kept, for a rebuild."""
+
+    log: Log
+    read: Callable[[int], AsyncIterator[list[Feedback]]]
+    """Reads the log up to a position, in pieces."""
+
+
+Hot = Callable[[list[Feedback]], list[tuple[str, float, int]]]
+"""Feedback as what it counts on the hot boards: (item id, weight, at_ms)."""
+
+
 class HotView:
     """A view of the bus (``core.bus.Subscriber``) that keeps the hot boards.
 
@@ -98,9 +120,15 @@ class HotView:
         self._boards = boards
         self._live = live
         self._wanted = wanted
+        self._feedback: tuple[FeedbackSource, Hot] | None = None
+        self._until = 0
+
+    def also_heat_by(self, source: FeedbackSource, hot: Hot) -> None:
+        """Let a rebuild count feedback as well as hearts."""
+        self._feedback = source, hot
 
     def apply(self, events: list[HeartChanged]) -> None:
-        self._live.apply(
+        self.heat(
             [
                 (event.key.target_id, float(event.delta), event.created_ms)
                 for event in events
@@ -108,24 +136,38 @@ class HotView:
             ]
         )
 
+    def heat(self, events: list[tuple[str, float, int]]) -> None:
+        """Take (item id, weight, at_ms), of hearts or of feedback."""
+        if events:
+            self._live.apply(events)
+
     def mark_stale(self) -> None:
         self._boards.mark_stale()
         self._wanted()
 
     def begin(self) -> None:
         self._boards.begin_rebuild()
+        if self._feedback is not None:
+            self._until = self._feedback[0].log.position
 
     def feed(self, hearts: list[Heart]) -> None:
         self._boards.feed(
-            [(heart.key.target_id, heart.created_ms) for heart in hearts if heart.key.kind == KIND]
+            [(heart.key.target_id, 1.0, heart.created_ms) for heart in hearts if heart.key.kind == KIND]
         )
 
     async def finish(self) -> bool:
+        if self._feedback is not None:
+            source, hot = self._feedback
+            async for events in source.read(self._until):
+                self._boards.feed(hot(events))
         return self._boards.finish_rebuild()
 
 
 class TasteView:
     """A view of the bus that keeps what recommendations are made of.
+
+    Hearts come by the bus, what else people do by ``learn``; a rebuild scans the one and reads the
+    log of the other.
 
     Args:
         for_you: Who recommends, and keeps the model in use.
@@ -137,19 +179,34 @@ class TasteView:
         self._for_you = for_you
         self._fresh = fresh
         self._wanted = wanted
+        self._feedback: tuple[FeedbackSource, dict[str, float]] | None = None
+        self._until = 0
         self._next: Taste | None = None
         self._parts: list[Ints] = []
         self._missed: list[Event] = []
 
+    def also_learn_by(self, source: FeedbackSource, weights: dict[str, float]) -> None:
+        """Let a rebuild learn from feedback as well as from hearts.
+
+        Args:
+            weights: Confidence in an event by kind.
+        """
+        self._feedback = source, weights
+
     def apply(self, events: list[HeartChanged]) -> None:
-        hearts = [
-            (event.key.user_id, event.key.target_id, float(event.delta))
-            for event in events
-            if event.key.kind == KIND
-        ]
-        self._for_you.apply(hearts)
+        self.learn(
+            [
+                (event.key.user_id, event.key.target_id, float(event.delta))
+                for event in events
+                if event.key.kind == KIND
+            ]
+        )
+
+    def learn(self, events: list[Event]) -> None:
+        """Take (user id, item id, confidence), of hearts or of feedback."""
+        self._for_you.apply(events)
         if self._next is not None:
-            self._missed += hearts
+            self._missed += events
             if len(self._missed) > _MAX_MISSED:
                 self.mark_stale()
 
@@ -160,6 +217,8 @@ class TasteView:
     def begin(self) -> None:
         self._forget()
         self._next = self._fresh()
+        if self._feedback is not None:
+            self._until = self._feedback[0].log.position
 
     def feed(self, hearts: list[Heart]) -> None:
         if self._next is not None:
@@ -174,6 +233,7 @@ class TasteView:
             )
 
     async def finish(self) -> bool:
+        await self._feed_feedback()
         fresh = self._next
         if fresh is None:
             return False
@@ -192,6 +252,20 @@ class TasteView:
         self._for_you.use(fresh)
         self._forget()
         return True
+
+    async def _feed_feedback(self) -> None:
+        if self._feedback is None:
+            return
+        fresh, (source, weights) = self._next, self._feedback
+        async for events in source.read(self._until):
+            if fresh is None or self._next is not fresh:
+                return
+            known = [
+                (event.user_id, event.item_id, event.at_ms, sure)
+                for event in events
+                if (sure := confidence(event, weights))
+            ]
+            self._parts.append(fresh.number(known))
 
     def _forget(self) -> None:
         self._next, self._parts, self._missed = None, [], []

@@ -145,6 +145,12 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric(
         "heartcast_taste_untracked_total", "counter", "Hearts beyond ranking.taste's most users and items."
     ),
+    Metric(
+        "heartcast_feedback_total",
+        "counter",
+        "Feedback events: taken, or repeated and passed over.",
+        ("what",),
+    ),
     # Push.
     Metric("heartcast_pushes_accepted_total", "counter", "Pushes answered with 202."),
     Metric("heartcast_pushes_refused_total", "counter", "Pushes refused, by code.", ("code",)),

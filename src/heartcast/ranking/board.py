@@ -122,10 +122,16 @@ class Board:
         """The first places as (item id, score now), best first."""
         if not self._is_sorted:
             self._sort()
+        return self._scored(self._order[:limit], now_ms)
+
+    def best_of(self, slots: Iterable[int], limit: int, now_ms: int) -> list[tuple[str, float]]:
+        """The first places among these slots; as ``top``."""
+        return self._scored(nsmallest(limit, slots, key=self._place), now_ms)
+
+    def _scored(self, best: list[int], now_ms: int) -> list[tuple[str, float]]:
         levels, names = self.levels, self._names
         decay = self.decay
         shift = (now_ms - decay.landmark_ms) * decay.per_ms
-        best = self._order[:limit]
         # An event from the far future would overflow the float; the first is the highest.
         if best and levels[best[0]] - shift > 1000:
             return [(names[slot] or "", exp2(min(levels[slot] - shift, 1000.0))) for slot in best]

@@ -110,6 +110,14 @@ class HotBoards:
         ladder.refill(self._heat.live(), len(self._heat))
         return ladder.top(limit, now_ms)
 
+    def among(self, board: str, item_ids: Iterable[str], limit: int, now_ms: int) -> list[tuple[str, float]]:
+        """The hottest of these items, which may repeat; as ``top``. Looks at each of them.
+
+        Raises:
+            KeyError: there is no such board.
+        """
+        return self._heat.boards[self._names[board]].best_of(self._heat.slots(item_ids), limit, now_ms)
+
     def recount(self, item_id: str, events: Iterable[tuple[float, int]]) -> None:
         """Replace all that is known of an item by these (weight, at_ms), all weights > 0."""
         self._heat.forget(item_id)
@@ -121,10 +129,10 @@ class HotBoards:
         self._next = None
         self._missed = []
 
-    def rebuild(self, hearts: Iterable[tuple[str, int]]) -> None:
-        """Start over from every heart there is, as (item id, at_ms), in any order."""
+    def rebuild(self, events: Iterable[Event]) -> None:
+        """Start over from every event there is that was not taken away, in any order."""
         self.begin_rebuild()
-        rest = iter(hearts)
+        rest = iter(events)
         while chunk := list(islice(rest, _CHUNK)):
             self.feed(chunk)
         self.finish_rebuild()
@@ -132,16 +140,16 @@ class HotBoards:
     def begin_rebuild(self) -> None:
         """Start filling fresh boards in steps, while the old ones stay in use.
 
-        Events applied from now on are added to the fresh boards at the end, so the hearts
+        Events applied from now on are added to the fresh boards at the end, so the events
         fed must be those that existed now.
         """
         self._next = self._empty()
         self._missed = []
 
-    def feed(self, hearts: Sequence[tuple[str, int]]) -> None:
-        """Some of the hearts of a rebuild. Ignored when none is under way any more."""
+    def feed(self, events: Sequence[Event]) -> None:
+        """Some of the events of a rebuild. Ignored when none is under way any more."""
         if self._next is not None:
-            self._next.apply([(item_id, 1.0, at_ms) for item_id, at_ms in hearts])
+            self._next.apply(events)
 
     def finish_rebuild(self) -> bool:
         """Put the fresh boards in place.

@@ -7,6 +7,7 @@ Descriptions come from the site (``PUT /api/v1/items/{id}``) and are kept as doc
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from heapq import nlargest
 
 import msgspec
 
@@ -50,7 +51,6 @@ class About(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 UNKNOWN = About()
 """What is known of an item nobody described."""
 
-_encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(About).decode
 
 
@@ -89,7 +89,7 @@ class Catalogue:
 
     def describe(self, item_id: str, about: About | None) -> None:
         """Replace what is known of an item; None: nothing is."""
-        for category in self.find(item_id).categories:
+        for category in dict.fromkeys(self.find(item_id).categories):
             members = self._members[category]
             del members[item_id]
             if not members:
@@ -108,14 +108,10 @@ class Catalogue:
     def is_described(self, item_id: str) -> bool:
         return item_id in self._abouts
 
-    def members(self, category: str) -> list[str]:
-        """The items of a category, in the order described; empty for categories without any."""
-        return list(self._members.get(category, ()))
-
-    def packed(self, about: About) -> bytes:
-        """A description as it is kept."""
-        return _encode(about)
+    def members(self, category: str | None) -> list[str]:
+        """The items of a category, in the order described; None: all that are described."""
+        return list(self._abouts if category is None else self._members.get(category, ()))
 
     def newest(self, item_ids: Iterable[str], count: int) -> list[str]:
         """Those of the items that were published last, newest first; items without age last."""
-        return sorted(item_ids, key=lambda item_id: -(self.find(item_id).published_ms or 0))[:count]
+        return nlargest(count, item_ids, key=lambda item_id: self.find(item_id).published_ms or 0)

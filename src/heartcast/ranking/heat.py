@@ -13,7 +13,7 @@ turn those go that stand lowest on every board; a leader of any board never does
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from heartcast.ranking.board import Board
 from heartcast.ranking.decay import DEEP_CUT, Decay
@@ -69,6 +69,11 @@ class Heat:
 
     def __contains__(self, item_id: str) -> bool:
         return item_id in self._slots
+
+    def slots(self, item_ids: Iterable[str]) -> set[int]:
+        """The slots of those of the items that have one."""
+        find = self._slots.get
+        return {slot for item_id in item_ids if (slot := find(item_id)) is not None}
 
     def live(self) -> Iterator[int]:
         """The slots in use."""

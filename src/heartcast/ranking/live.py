@@ -44,18 +44,21 @@ class HotList(msgspec.Struct, frozen=True):
     items: list[HotItem]
 
 
-def hot_list(boards: HotBoards, board: str, limit: int, now_ms: int) -> HotList:
+def hot_list(
+    boards: HotBoards, board: str, limit: int, now_ms: int, among: Sequence[str] | None = None
+) -> HotList:
     """The first ``limit`` places (1 to 100) as they are shown.
+
+    Args:
+        among: Only these items; None: all.
 
     Raises:
         KeyError: there is no such board.
     """
+    best = boards.top(board, limit, now_ms) if among is None else boards.among(board, among, limit, now_ms)
     return HotList(
         board,
-        [
-            HotItem(item_id, round(score, _DIGITS), rank)
-            for rank, (item_id, score) in enumerate(boards.top(board, limit, now_ms), 1)
-        ],
+        [HotItem(item_id, round(score, _DIGITS), rank) for rank, (item_id, score) in enumerate(best, 1)],
     )
 
 

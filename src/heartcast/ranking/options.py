@@ -69,7 +69,7 @@ class TasteOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     few events the rest is noise that costs time."""
     compared: int = 50
     """Newest items by which people are compared, 1 to 10,000."""
-    half_life_events: float = 5.0
+    half_life_events: float = 3.0
     """Events after which a history item counts half, > 0."""
     reach: int = 20
     """Two items of one history go together when they stand at most so many places apart, 1 to 200.
@@ -115,16 +115,28 @@ class TasteOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class ForYouOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Personal recommendations."""
 
-    items: float = 0.4
+    items: float = 0.5
     """Share of what goes with the user's newest hearts, >= 0."""
-    people: float = 0.3
+    people: float = 0.1
     """Share of what similar people have, >= 0."""
-    hot: float = 0.3
+    hot: float = 0.4
     """Share of what is hot, >= 0: on real data the part that must not be left out."""
     board: str = "week"
     """Which board is hot for this purpose; one that does not exist leaves the part out."""
-    spread: float = 0.2
+    spread: float = 0.1
     """0 looks at scores only, 1 at difference from what stands above only."""
+    same_author: float = 0.5
+    """How alike two items of one author are at least, 0 to 1, when the list is spread."""
+    max_age_s: float | None = None
+    """Items published longer ago are not recommended, > 0; null: age is no reason."""
+    tired_after: int = 5
+    """An item shown to somebody so often without a click rests, >= 1."""
+    rest_s: float = 86_400.0
+    """How long it rests after the last showing, in seconds, >= 0."""
+    explore: float = 0.0
+    """Share of the places kept for described items that hardly anybody was shown, 0 to 0.5."""
+    explore_until: float = 50.0
+    """Showings, fading like rates, up to which an item is hardly known."""
 
     def __post_init__(self) -> None:
         for name in ("items", "people", "hot"):
@@ -132,8 +144,49 @@ class ForYouOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
                 raise ValueError(f"{name}: must be >= 0")
         if self.items + self.people + self.hot <= 0:
             raise ValueError("items, people, hot: one must be > 0")
-        if not 0 <= self.spread <= 1:
-            raise ValueError("spread: must be 0 to 1")
+        for name, low, high in (
+            ("spread", 0.0, 1.0),
+            ("same_author", 0.0, 1.0),
+            ("explore", 0.0, 0.5),
+            ("explore_until", 0.0, 1e9),
+            ("tired_after", 1, 1_000_000),
+            ("rest_s", 0.0, 1e9),
+            ("max_age_s", 1e-3, 1e10),
+        ):
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise ValueError(f"{name}: must be {low:g} to {high:g}")
+
+
+class FeedbackOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What people do beside hearting."""
+
+    taste: dict[str, float] = msgspec.field(
+        default_factory=lambda: {"click": 0.3, "watch": 0.6, "conversion": 1.0}
+    )
+    """How sure an event makes us that somebody likes an item, by type, 0 to 1; a heart is 1."""
+    hot: dict[str, float] = {}
+    """What an event counts on the hot boards, by type, 0 to 1000; a heart is 1. Empty: only hearts count."""
+    half_life_s: float = 7 * 86_400.0
+    """Half-life of click, conversion and watch rates in seconds, >= 60."""
+    keep_s: float = 30 * 86_400.0
+    """How long events are kept, in seconds, > 0."""
+    max_events: int = 2_000_000
+    """Events kept, >= 1000; of more, the oldest go. About 150 bytes each on the disk."""
+
+    def __post_init__(self) -> None:
+        for name, most in (("taste", 1.0), ("hot", 1000.0)):
+            for kind, weight in getattr(self, name).items():
+                if kind not in ("click", "watch", "conversion", *(("exposure",) if name == "hot" else ())):
+                    raise ValueError(f"{name}.{kind}: there is click, watch, conversion")
+                if not 0 <= weight <= most:
+                    raise ValueError(f"{name}.{kind}: must be 0 to {most:g}")
+        if not 60 <= self.half_life_s < 1e10:
+            raise ValueError("half_life_s: must be >= 60")
+        if not 0 < self.keep_s < 1e10:
+            raise ValueError("keep_s: must be > 0")
+        if self.max_events < 1000:
+            raise ValueError("max_events: must be >= 1000")
 
 
 class RankingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -147,6 +200,22 @@ class RankingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     taste: TasteOptions = msgspec.field(default_factory=TasteOptions)
     for_you: ForYouOptions = msgspec.field(default_factory=ForYouOptions)
+    feedback: FeedbackOptions = msgspec.field(default_factory=FeedbackOptions)
+
+    max_described: int = 200_000
+    """Items that can be described (category, author, age), >= 1; about 300 bytes each."""
+
+    predictors: dict[str, str] = {}
+    """Models of your own by the measure they predict, such as ``ctr = "my_models:ctr"``: a callable in
+    a module that Python can import. See the how-to of recommending."""
+
+    def __post_init__(self) -> None:
+        if self.max_described < 1:
+            raise ValueError("max_described: must be >= 1")
+        for name, where in self.predictors.items():
+            module, _, attribute = where.partition(":")
+            if not (module and attribute.isidentifier()):
+                raise ValueError(f"predictors.{name}: must be like my_module:callable")
 
 
 def _half_life_s(name: str, value: float | str) -> float:

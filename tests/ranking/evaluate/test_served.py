@@ -21,5 +21,6 @@ def test_the_running_code_is_asked_like_any_client_and_beats_popularity_where_th
     split = leave_last_out(events)
     served = evaluate(Served(), split).overall
     # Three items of the topic are left for each user: finding the topic finds the item.
-    assert served["R@10"] > 0.95
+    # What is hot has its share, and here it leads astray.
+    assert served["R@10"] > 0.9
     assert evaluate(Popular(), split).overall["R@10"] < 0.6

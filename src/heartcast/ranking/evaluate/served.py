@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from heartcast.ranking.boards import HotBoards
-from heartcast.ranking.for_you import ForYou
+from heartcast.ranking.for_you import ForYou, Wish
 from heartcast.ranking.interactions import Floats, Interactions, Ints
 from heartcast.ranking.options import MAX_LIMIT, ForYouOptions, HotOptions, TasteOptions
 from heartcast.ranking.recommenders import Model
@@ -32,13 +32,13 @@ class Served:
         hearts = [(str(user), str(item), time_s * 1000, 1.0) for user, item, time_s in events]
         taste, boards = Taste(self.taste), HotBoards(HotOptions(), now_ms)
         taste.load(hearts)
-        boards.rebuild((item, at_ms) for _, item, at_ms, _ in hearts)
+        boards.rebuild((item, 1.0, at_ms) for _, item, at_ms, _ in hearts)
         for_you = ForYou(taste, boards, self.mix, lambda _delay_s, _call: None)
 
         def scores(users: Ints) -> Floats:
             found = np.zeros((len(users), train.n_items))
             for line, user in enumerate(users.tolist()):
-                for pick in for_you.recommend(str(user), MAX_LIMIT, now_ms):
+                for pick in for_you.recommend(str(user), Wish(MAX_LIMIT, now_ms)):
                     found[line, int(pick.item_id)] = 1 / pick.rank
             return found
 

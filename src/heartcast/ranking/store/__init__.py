@@ -55,6 +55,9 @@ class RankingStore(Protocol):
     is_durable: bool
     """Whether guarantee 2 means anything here."""
 
+    position: int
+    """Place in the log of the newest event that was answered; 0 before the first."""
+
     def append(self, events: Sequence[Feedback], done: Appended) -> None:
         """Add events, 1 to 1,000, at the end of the log."""
         ...
@@ -63,9 +66,12 @@ class RankingStore(Protocol):
         """Put documents on their shelves, or take them away."""
         ...
 
-    def feedback(self) -> Iterator[list[Feedback]]:
+    def feedback(self, until: int | None = None) -> Iterator[list[Feedback]]:
         """The log in pieces of some thousands; asked at start and for rebuilding, may be
         called on any thread.
+
+        Args:
+            until: A ``position``: nothing that came after it; None: to the end.
 
         Raises:
             StoreUnavailable: it cannot be read, or not to its end.

@@ -19,6 +19,8 @@ class MemoryRankingStore:
 
     def __init__(self) -> None:
         self._events: dict[str, Feedback] = {}
+        self._places: dict[str, int] = {}
+        self.position = 0
         self._shelves: dict[str, dict[str, bytes]] = {}
         self._is_closed = False
 
@@ -30,7 +32,9 @@ class MemoryRankingStore:
     def _add(self, event: Feedback) -> bool:
         is_new = event.id not in self._events
         if is_new:
+            self.position += 1
             self._events[event.id] = event
+            self._places[event.id] = self.position
         return is_new
 
     def put(self, documents: Sequence[Document], done: Put) -> None:
@@ -44,8 +48,9 @@ class MemoryRankingStore:
                 on_shelf[key] = value
         return done(None)
 
-    def feedback(self) -> Iterator[list[Feedback]]:
-        events = list(self._events.values())
+    def feedback(self, until: int | None = None) -> Iterator[list[Feedback]]:
+        last = self.position if until is None else until
+        events = [event for event in self._events.values() if self._places[event.id] <= last]
         for start in range(0, len(events), _PIECE):
             yield events[start : start + _PIECE]
 
@@ -56,6 +61,7 @@ class MemoryRankingStore:
         self._events = {id_: event for id_, event in self._events.items() if event.at_ms >= before_ms}
         for id_ in list(islice(self._events, max(0, len(self._events) - most))):
             del self._events[id_]
+        self._places = {id_: self._places[id_] for id_ in self._events}
 
     async def close(self) -> None:
         self._is_closed = True

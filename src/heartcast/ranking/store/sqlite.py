@@ -27,6 +27,7 @@ _KINDS = list(Kind)
 """A kind is stored as its place in this list: new ones go to the end."""
 _NUMBERS = {kind: number for number, kind in enumerate(_KINDS)}
 _PIECE = 10_000
+_NO_END = (1 << 63) - 1
 
 _SCHEMA = Schema(
     application_id=0x6863524B,
@@ -51,12 +52,12 @@ _SCHEMA = Schema(
     """,
 )
 _APPEND = """
-    INSERT OR IGNORE INTO feedback (id, kind, user, item, at_ms, value, propensity)
-    VALUES (?, ?, ?, ?, ?, ?, ?)
+    INSERT OR IGNORE INTO feedback (number, id, kind, user, item, at_ms, value, propensity)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 _READ = """
     SELECT number, id, kind, user, item, at_ms, value, propensity FROM feedback
-    WHERE number > ? ORDER BY number LIMIT ?
+    WHERE number > ? AND number <= ? ORDER BY number LIMIT ?
 """
 _PUT = "INSERT OR REPLACE INTO document VALUES (?, ?, ?)"
 _TAKE_AWAY = "DELETE FROM document WHERE shelf = ? AND key = ?"
@@ -105,6 +106,9 @@ class SqliteRankingStore:
             self._lock.close()
             raise
         self._thread: GroupThread[_Item] = GroupThread("heartcast-ranking", loop, self._write)
+        [newest] = self._connection.execute("SELECT max(number) FROM feedback").fetchone()
+        self.position = newest or 0
+        self._last = self.position
         self._is_closed = False
 
     def append(self, events: Sequence[Feedback], done: Appended) -> None:
@@ -117,10 +121,11 @@ class SqliteRankingStore:
             return done(StoreUnavailable("the ranking store is closed"))
         return self._thread.submit(_Put(documents, done))
 
-    def feedback(self) -> Iterator[list[Feedback]]:
+    def feedback(self, until: int | None = None) -> Iterator[list[Feedback]]:
+        end = _NO_END if until is None else until
         with self._reader() as reader:
             last = 0
-            while rows := reader.execute(_READ, (last, _PIECE)).fetchall():
+            while rows := reader.execute(_READ, (last, end, _PIECE)).fetchall():
                 last = rows[-1][0]
                 yield [
                     Feedback(id_, _KINDS[kind], user, item, at_ms, value, propensity)
@@ -157,20 +162,12 @@ class SqliteRankingStore:
             if self._connection.in_transaction:
                 execute("ROLLBACK")
             return partial(_refuse, group, unavailable(error))
-        return partial(_answer, group, outcomes)
+        return partial(self._answer, group, outcomes, self._last)
 
     def _execute(self, item: _Item) -> list[bool]:
         execute = self._connection.execute
         if isinstance(item, _Append):
-            return [
-                execute(
-                    _APPEND,
-                    (event.id, _NUMBERS[event.kind], event.user_id, event.item_id, event.at_ms, event.value,
-                     event.propensity),
-                ).rowcount
-                > 0
-                for event in item.events
-            ]  # fmt: skip
+            return [self._append(event) for event in item.events]
         if isinstance(item, _Forget):
             execute(_FORGET_OLD, (item.before_ms,))
             execute(_FORGET_MANY, (item.most,))
@@ -181,6 +178,24 @@ class SqliteRankingStore:
             else:
                 execute(_PUT, (shelf, key, value))
         return []
+
+    def _append(self, event: Feedback) -> bool:
+        row = (
+            self._last + 1, event.id, _NUMBERS[event.kind], event.user_id, event.item_id, event.at_ms,
+            event.value, event.propensity,
+        )  # fmt: skip
+        is_new = self._connection.execute(_APPEND, row).rowcount > 0
+        self._last += is_new
+        return is_new
+
+    def _answer(self, group: list[_Item], outcomes: list[list[bool]], position: int) -> None:
+        """On the loop."""
+        self.position = position
+        for item, outcome in zip(group, outcomes, strict=True):
+            if isinstance(item, _Append):
+                item.done(outcome)
+            elif isinstance(item, _Put):
+                item.done(None)
 
 
 class _Reading:
@@ -201,14 +216,6 @@ class _Reading:
         self._connection.close()
         if isinstance(error, sqlite3.Error):
             raise unavailable(error) from error
-
-
-def _answer(group: list[_Item], outcomes: list[list[bool]]) -> None:
-    for item, outcome in zip(group, outcomes, strict=True):
-        if isinstance(item, _Append):
-            item.done(outcome)
-        elif isinstance(item, _Put):
-            item.done(None)
 
 
 def _refuse(group: list[_Item], error: StoreUnavailable) -> None:
