@@ -17,10 +17,12 @@ import numpy as np
 
 from heartcast.ranking.boards import HotBoards
 from heartcast.ranking.diversity import mmr
+from heartcast.ranking.feedback import Feedback, Kind
 from heartcast.ranking.for_you import ForYou, Wish
 from heartcast.ranking.fusion import fuse
 from heartcast.ranking.options import ForYouOptions, HotOptions, TasteOptions
 from heartcast.ranking.pareto import fronts
+from heartcast.ranking.rates import Rates
 from heartcast.ranking.scaling import quantile
 from heartcast.ranking.strategy import Component, Fuser, Strategy
 from heartcast.ranking.taste import Taste
@@ -31,7 +33,7 @@ _USERS, _ITEMS, _PAIRS = 6018, 3018, 933_517
 
 def run() -> dict[str, Any]:
     """All figures; about a minute."""
-    return {"hot": _hot(), "taste": _taste(), "fusion": _fusion()}
+    return {"hot": _hot(), "taste": _taste(), "fusion": _fusion(), "rates": _rates()}
 
 
 def _hot() -> dict[str, Any]:
@@ -67,10 +69,10 @@ def _taste() -> dict[str, Any]:
     grown_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb
     rebuild_s = min(_seconds(taste.rebuild) for _ in range(3))
     fresh = Taste(TasteOptions())
-    one_by_one = _seconds(
-        lambda: _each(fresh.apply, [[(user, item, 1.0)] for user, item, _ in pairs[:50_000]])
-    )
-    settled = _seconds(fresh.settle)
+    events = [(user, item, 1.0) for user, item, _ in pairs]
+    one_by_one = _seconds(lambda: _settled(fresh, [[event] for event in events[:20_000]]))
+    batched = Taste(TasteOptions())
+    in_batches = _seconds(lambda: _settled(batched, [events[n : n + 1000] for n in range(0, 400_000, 1000)]))
     boards = HotBoards(HotOptions(), _NOW_MS)
     boards.rebuild((item, 1.0, _NOW_MS) for _, item, _ in pairs[:100_000])
     for_you = ForYou(taste, boards, ForYouOptions(), lambda _delay_s, _call: None)
@@ -78,11 +80,15 @@ def _taste() -> dict[str, Any]:
         "interactions": len(pairs),
         "load_per_s": round(len(pairs) / load_s),
         "item_item_top_200_rebuild_s": round(rebuild_s, 2),
-        "events_per_s_one_by_one": round(50_000 / (one_by_one + settled)),
+        "events_per_s_one_by_one": round(20_000 / one_by_one),
+        "events_per_s_batches_of_1000": round(400_000 / in_batches),
         "item_knn_us": _latencies(lambda n: taste.recommend(f"u{n}", 20), 3000),
         "user_knn_us": _latencies(lambda n: taste.recommend_by_people(f"u{n}", 20), 1000),
         "similar_us": _latencies(lambda n: taste.similar(f"i{n}", 20), 3000),
-        "for_you_explained_us": _latencies(lambda n: for_you.recommend(f"u{n}", Wish(20, _NOW_MS, explain=True)), 500),
+        "for_you_us": _latencies(lambda n: for_you.recommend(f"u{n}", Wish(20, _NOW_MS)), 500),
+        "for_you_explained_us": _latencies(
+            lambda n: for_you.recommend(f"u{n}", Wish(20, _NOW_MS, explain=True)), 500
+        ),
         "mb_grown_by_loading": round(grown_kb / (1024 if platform.system() == "Linux" else 1024**2)),
     }
 
@@ -111,6 +117,23 @@ def _fusion() -> dict[str, Any]:
     }
 
 
+def _rates() -> dict[str, Any]:
+    dice = np.random.default_rng(4)
+    kinds = [Kind.EXPOSURE, Kind.EXPOSURE, Kind.EXPOSURE, Kind.CLICK, Kind.WATCH]
+    events = [
+        Feedback(str(n), kinds[n % 5], "u", f"i{item}", _NOW_MS + n, 10.0)
+        for n, item in enumerate(dice.integers(0, _ITEMS, 200_000).tolist())
+    ]
+    rates = Rates(86_400.0, 100_000, _NOW_MS)
+    took = _seconds(lambda: _each(rates.apply, [events[n : n + 1000] for n in range(0, len(events), 1000)]))
+    candidates = [f"i{n}" for n in range(300)]
+    return {
+        "feedback_per_s_batches_of_1000": round(len(events) / took),
+        "measures_of_300_us": _latencies(lambda n: rates.measures(candidates, _NOW_MS), 1000),
+        "learn_us": _latencies(lambda n: rates.learn(_NOW_MS), 200),
+    }
+
+
 def _pairs() -> list[tuple[str, str, int]]:
     dice = np.random.default_rng(2)
     popularity = 1 / (np.arange(_ITEMS) + 30) ** 0.9
@@ -122,6 +145,13 @@ def _pairs() -> list[tuple[str, str, int]]:
         chosen.update((users * _ITEMS + items).tolist())
     codes = dice.permutation(np.array(sorted(chosen)))[:_PAIRS]
     return [(f"u{code // _ITEMS}", f"i{code % _ITEMS}", _NOW_MS + n) for n, code in enumerate(codes.tolist())]
+
+
+def _settled(taste: Taste, batches: list[Any]) -> None:
+    """Take every batch, counting what goes together after each, as every 50 ms in the server."""
+    for batch in batches:
+        taste.apply(batch)
+        taste.settle()
 
 
 def _each(work: Callable[[Any], None], batches: list[Any]) -> None:
