@@ -21,6 +21,7 @@ from functools import partial
 from heartcast.core.clock import Clock
 from heartcast.core.quantiles import Histogram
 from heartcast.core.wheel import Timer, TimingWheel
+from heartcast.push.acks import MAX_RETRY_AFTER_MS, Nak, Place, Said
 from heartcast.push.inbox import Inbox, Kept, Mark, Missing, Since
 from heartcast.push.ledger import Ledger
 from heartcast.push.merging import Merging
@@ -34,6 +35,8 @@ from heartcast.push.templates import RenderingFailed
 CATCH_UP_SLICE = 100
 """Pushes per slice while a user catches up, and per round of redelivery."""
 CATCH_UP_PAUSE_S = 0.05
+ACK_SLICE = 500
+"""Pushes that a cumulative acknowledgement settles at a time."""
 LINGER_S = 0.2
 """How long a push waits for others of its user while pushes are merged."""
 Report = Callable[[str, BaseException], None]
@@ -44,7 +47,7 @@ Die = Callable[[Push, str, str, int], None]
 class Follow:
     """Where delivery stands with one connected user."""
 
-    __slots__ = ("cursor", "held", "pause_s", "sent", "timer")
+    __slots__ = ("cursor", "held", "later_ms", "pause_s", "sent", "timer")
 
     def __init__(self, sent: int, pause_s: float) -> None:
         self.sent = sent
@@ -58,6 +61,8 @@ class Follow:
         """When the wheel will call back for this user; None only while it does."""
         self.pause_s = pause_s
         """Seconds until what is not acknowledged goes out again."""
+        self.later_ms: dict[str, int] = {}
+        """Pushes that a client could not take, by id: the wall time from which it may."""
 
 
 class Delivery:
@@ -96,6 +101,8 @@ class Delivery:
         self._looked_at = (0, 0)
         self.redelivered = 0
         """Pushes sent again."""
+        self.rejected = 0
+        """Pushes that a client refused for good."""
         self.broken = 0
         """Times the connection side raised; the push stayed in the inbox."""
 
@@ -148,6 +155,46 @@ class Delivery:
             follow.pause_s = self._options.redeliver_after_s
             self._time_anew(user, follow)
         return len(settled)
+
+    def settle(self, user: str, said: Said, now_ms: int) -> None:
+        """Take what a client of this user says about its pushes."""
+        if isinstance(said.ack, list):
+            self.acknowledge(user, said.ack, now_ms)
+        if isinstance(said.ack_through, Place):
+            self._acknowledge_through(user, said.ack_through, now_ms)
+        if isinstance(said.nak, list):
+            for nak in said.nak:
+                self._refused(user, nak, now_ms)
+
+    def _acknowledge_through(self, user: str, place: Place, now_ms: int) -> None:
+        """Everything up to this place of the user's mailbox, as far as it was ever sent."""
+        follow = self._follows.get(user)
+        last = min(place.offset, follow.sent) if follow is not None else 0
+
+        def found(kept: Kept | Missing) -> None:
+            if isinstance(kept, Kept) and kept.top.epoch == place.epoch:
+                ids = [push.id for push in kept.pushes if push.offset <= last]
+                if self.acknowledge(user, ids, now_ms) == ACK_SLICE:
+                    self._acknowledge_through(user, place, now_ms)
+
+        if last:
+            self._inbox.page(user, 0, ACK_SLICE, found)
+
+    def _refused(self, user: str, nak: Nak, now_ms: int) -> None:
+        """A client of this user did not take a push: try it later, or give it up."""
+        push = self._ledger.living(nak.id)
+        if push is None or push.user != user or push.state is not State.SENT:
+            return
+        if nak.reject:
+            self.rejected += 1
+            self._die(push, "rejected", nak.reason, now_ms)
+            # Not as lost: its user got it, and positions before it stay good.
+            self._settling.settle([push], is_lost=False, now_ms=now_ms)
+        elif nak.retry_after_ms and (follow := self._follows.get(user)) is not None:
+            wait_ms = min(nak.retry_after_ms, MAX_RETRY_AFTER_MS)
+            follow.later_ms[push.id] = now_ms + wait_ms
+            if follow.cursor is None and wait_ms < follow.pause_s * 1000:
+                self._time_anew(user, follow, wait_ms / 1000)
 
     def catch_up(self, user: str, mark: Mark | None, limit: int, done: Since) -> None:
         """A session of this user subscribes; answers as ``Inbox.since`` does.
@@ -282,12 +329,12 @@ class Delivery:
             due = partial(self._due, user, follow)
             follow.timer = self._wheel.at(self._clock.monotonic_s() + pause_s, due)
 
-    def _time_anew(self, user: str, follow: Follow) -> None:
+    def _time_anew(self, user: str, follow: Follow, pause_s: float | None = None) -> None:
         """The pause became shorter than what the wheel was told."""
         if follow.timer is not None:
             follow.timer.cancel()
             follow.timer = None
-        self._time(user, follow)
+        self._time(user, follow, pause_s)
 
     def _due(self, user: str, follow: Follow) -> None:
         follow.timer = None
@@ -317,13 +364,19 @@ class Delivery:
 
     def _send_again(self, user: str, follow: Follow, pushes: list[Push]) -> None:
         now_ms = self._clock.wall_ms()
-        due = [push for push in pushes if now_ms - push.attempted_ms >= follow.pause_s * 1000]
+        due = [push for push in pushes if _due_ms(follow, push) <= now_ms]
+        rest = [push for push in pushes if _due_ms(follow, push) > now_ms]
         for push in due:
+            follow.later_ms.pop(push.id, None)
             self._send(push, follow, now_ms)
         if due:
             follow.pause_s = min(follow.pause_s * 2, self._options.redeliver_at_most_s)
-        else:
-            # All were sent since the timer was set: wait only for what is left of the oldest's pause.
-            oldest_ms = min(push.attempted_ms for push in pushes)
-            left_s = follow.pause_s - (now_ms - oldest_ms) / 1000
-            self._time(user, follow, min(follow.pause_s, left_s))
+        # What was sent since the timer was set, or comes later, waits only for the rest of its time.
+        left_s = min(((_due_ms(follow, push) - now_ms) / 1000 for push in rest), default=follow.pause_s)
+        self._time(user, follow, min(follow.pause_s, left_s))
+
+
+def _due_ms(follow: Follow, push: Push) -> float:
+    """When a push that nobody acknowledged goes out again."""
+    later_ms = follow.later_ms.get(push.id)
+    return push.attempted_ms + follow.pause_s * 1000 if later_ms is None else later_ms

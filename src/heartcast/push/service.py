@@ -14,13 +14,12 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import msgspec
-
 from heartcast.core.clock import Clock
 from heartcast.core.errors import StoreUnavailable
 from heartcast.core.hashing import shard_of
 from heartcast.core.ids import IdSource
 from heartcast.core.wheel import TimingWheel
+from heartcast.push import acks
 from heartcast.push.broadcasts import Broadcasts
 from heartcast.push.dead import KIND as DEAD
 from heartcast.push.dead import DeadLetters
@@ -70,15 +69,6 @@ FORGET_EVERY = 60
 """Sweeps between two rounds of forgetting notes that ran out."""
 SWEEP_PUSHES = 5_000
 """Most pushes that expire in one sweep, so that it takes milliseconds."""
-
-
-class Acknowledgement(msgspec.Struct, frozen=True):
-    """What a client sends: ``{"ack": ["<push id>", …]}``."""
-
-    ack: list[str]
-
-
-_decode_ack = msgspec.json.Decoder(Acknowledgement).decode
 
 
 class PushService:
@@ -345,14 +335,12 @@ class PushService:
     # ── what comes back ──────────────────────────────────────────────────────
 
     def on_send(self, user: str | None, data: bytes) -> None:
-        """A connected client sent something; acknowledgements are taken, all else is counted."""
-        try:
-            ids = _decode_ack(data).ack
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        """A connected client sent something; what is about pushes is taken, all else is counted."""
+        said = acks.read(data)
+        if said is None:
             self.bad_sends += 1
-            return
-        if user is not None:
-            self.delivery.acknowledge(user, ids, self._clock.wall_ms())
+        elif user is not None:
+            self.delivery.settle(user, said, self._clock.wall_ms())
 
     def find(self, push_id: str) -> Push:
         """The push with this id, unless it is far: ``recall.find`` finds those too.
