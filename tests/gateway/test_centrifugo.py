@@ -17,7 +17,8 @@ from websockets.exceptions import ConnectionClosed
 
 from heartcast.core.errors import Forbidden, Unauthenticated
 from heartcast.core.ids import IdSource
-from heartcast.gateway.websocket import WebSocket, WebSocketGateway
+from heartcast.gateway.socket import WebSocket
+from heartcast.gateway.websocket import WebSocketGateway
 from heartcast.realtime.namespaces import Mode
 from heartcast.realtime.options import NamespaceOptions, RealtimeOptions
 from heartcast.realtime.realtime import Realtime

@@ -269,7 +269,7 @@ class ServerApi:
     def subscribe(self, body: MembershipBody, done: Done) -> None:
         self._hub.log_of(body.channel)
         for session in self._sessions(body.user, body.client):
-            if session.room(body.channel) is None and session.speaks_frames:
+            if session.room(body.channel) is None and not session.is_stream:
                 self._subscribe(session, body.channel)
         done(b"{}")
 
@@ -542,7 +542,7 @@ def _faces() -> list[Route]:
             method="GET",
             path="/connection/websocket",
             handler=_speaks_websocket,
-            summary="The Centrifugo client protocol (JSON) over WebSocket.",
+            summary="The Centrifugo client protocol (JSON), or `heartcast.v1`, over WebSocket.",
             tag="realtime",
             answers={101: None},
             is_public=True,

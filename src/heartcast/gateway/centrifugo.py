@@ -28,7 +28,7 @@ from heartcast.wire.codec import Command
 from heartcast.wire.envelopes import Disconnect, Refusal
 
 if TYPE_CHECKING:
-    from heartcast.gateway.websocket import WebSocket
+    from heartcast.gateway.socket import WebSocket
 
 MAX_COMMANDS_PER_MESSAGE = 1_000
 MAX_HISTORY_PAGE = 1_000
@@ -76,10 +76,24 @@ class Centrifugo:
         if message == codec.PONG_COMMAND:
             session.awaits_pong = False
             return
+        self._collect(session, lambda replies: self._handle_lines(session, message, replies))
+
+    def take(self, session: WebSocket, command: Command) -> None:
+        """Take one command that came in another form than JSON."""
+
+        def run(replies: Replies) -> None:
+            answer = self._run(session, command)
+            if answer is not None:
+                replies.append(answer)
+
+        self._collect(session, run)
+
+    def _collect(self, session: WebSocket, run: Callable[[Replies], None]) -> None:
+        """Send the replies of a message together, and close the session if it broke the protocol."""
         replies: Replies = []
         session.replies = replies
         try:
-            self._handle_lines(session, message, replies)
+            run(replies)
         except ProtocolBroken as broken:
             self._write(session, replies)
             session.close(broken.disconnect)
@@ -115,6 +129,9 @@ class Centrifugo:
             command = codec.decode_command(line)
         except (msgspec.DecodeError, RecursionError):
             raise ProtocolBroken(envelopes.BAD_COMMAND) from None
+        return self._run(session, command)
+
+    def _run(self, session: WebSocket, command: Command) -> bytes | None:
         self.commands += 1
         is_connected = self._hub.is_connected(session)
         if (command.connect is None) != is_connected:

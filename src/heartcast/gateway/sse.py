@@ -107,6 +107,7 @@ class Stream(Session):
 
     __slots__ = ("_opening", "positions")
     speaks_frames = False
+    is_stream = True
 
     def __init__(self, realtime: Realtime, transport: asyncio.Transport, opening: int) -> None:
         super().__init__(realtime.hub, transport)

@@ -1,9 +1,8 @@
-"""WebSocket connections: the upgrade, the frames, the closing handshake.
+"""Upgrades to WebSocket: what is refused, and which sub-protocol is spoken.
 
-The HTTP protocol parses the request and hands the connection over; from then on this
-protocol owns the transport. It is the session itself: one object per connection,
-beside the loop's own. It never asks for compression: permessage-deflate costs 64 KB a
-socket.
+The HTTP protocol parses the request and hands the connection over; from then on the
+session owns the transport (``socket``, ``binary``). It never asks for compression:
+permessage-deflate costs 64 KB a socket.
 """
 
 from __future__ import annotations
@@ -14,28 +13,14 @@ from binascii import Error as Base64Error
 from collections.abc import Callable
 from hashlib import sha1
 
+from heartcast.gateway.binary import BinarySocket
 from heartcast.gateway.centrifugo import Centrifugo
+from heartcast.gateway.socket import WebSocket
 from heartcast.realtime.realtime import Realtime
-from heartcast.realtime.room import Room
-from heartcast.realtime.session import Session
-from heartcast.wire.codec import is_utf8
-from heartcast.wire.envelopes import Disconnect
-from heartcast.wire.frames import (
-    CLOSE,
-    INVALID_TEXT,
-    PING,
-    PONG,
-    PROTOCOL_ERROR,
-    TEXT,
-    FrameReader,
-    close_code,
-    close_frame,
-    frame,
-)
+from heartcast.wire import v1
 
 _KEY_SUFFIX = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-_PING_FRAME = frame(b"{}")
-_SUBPROTOCOL = b"centrifuge-json"
+_JSON = b"centrifuge-json"
 
 Headers = list[tuple[bytes, bytes]]
 IsAllowedOrigin = Callable[[bytes, bytes], bool]
@@ -44,103 +29,6 @@ IsAllowedOrigin = Callable[[bytes, bytes], bool]
 
 def any_origin(origin: bytes, host: bytes) -> bool:
     return True
-
-
-class WebSocket(Session):
-    """One WebSocket and the session on it."""
-
-    __slots__ = ("_ends", "_engine", "_reader", "expires_ms", "replies")
-
-    def __init__(self, realtime: Realtime, engine: Centrifugo, transport: asyncio.Transport) -> None:
-        super().__init__(realtime.hub, transport)
-        self._engine = engine
-        self._reader = FrameReader(realtime.options.max_message_bytes)
-        self._ends: dict[str, int] | None = None
-        self.expires_ms: int | None = None
-        self.replies: list[bytes] | None = None
-        """Replies of the message being handled; None between messages."""
-
-    # -- called by the event loop ---------------------------------------------------
-
-    def data_received(self, data: bytes) -> None:
-        for opcode, payload in self._reader.feed(data):
-            if opcode == CLOSE:
-                self._closed_by_peer(payload)
-                return
-            if self.is_closing:
-                continue
-            if opcode == PING:
-                self.send(frame(payload, PONG))
-            elif opcode != PONG:
-                self._take(opcode, payload)
-        if self._reader.error is not None and not self.is_closing:
-            self.close(Disconnect(*self._reader.error))
-
-    def eof_received(self) -> bool:
-        return False
-
-    def _take(self, opcode: int, payload: bytes) -> None:
-        if opcode == TEXT and not is_utf8(payload):
-            self.close(Disconnect(INVALID_TEXT, "text must be UTF-8"))
-        else:
-            self._engine.handle(self, payload)
-
-    def _closed_by_peer(self, payload: bytes) -> None:
-        code = close_code(payload)
-        if not self.is_closing:
-            if code is None or not is_utf8(payload[2:]):
-                self.close(Disconnect(PROTOCOL_ERROR, "bad close frame"))
-            else:
-                self.close(Disconnect(1000 if code == 1005 else code, ""))
-        # Both sides have said goodbye, and the client reads no more: no need to wait.
-        self.transport.close()
-
-    # -- out ------------------------------------------------------------------------
-
-    def answer(self, reply: bytes) -> None:
-        """Send a reply, together with the others of its message while that is handled."""
-        if self.replies is not None:
-            self.replies.append(reply)
-        else:
-            self.send_lines([reply])
-
-    def settle(self) -> None:
-        if self.replies:
-            lines, self.replies[:] = list(self.replies), []
-            self.send_lines(lines)
-
-    def send_lines(self, lines: list[bytes]) -> None:
-        self.send(frame(b"\n".join(lines)))
-
-    def push_line(self, line: bytes) -> None:
-        self.settle()
-        self.send(frame(line))
-
-    def ping(self) -> None:
-        self.awaits_pong = True
-        self.send(_PING_FRAME)
-
-    def farewell(self, disconnect: Disconnect) -> bytes:
-        return close_frame(*disconnect)
-
-    # -- tokens that end ------------------------------------------------------------
-
-    def prolong(self, expires_ms: int | None) -> None:
-        self._engine.expire(self, expires_ms)
-
-    def note_end(self, channel: str, ends_ms: int) -> None:
-        if self._ends is None:
-            self._ends = {}
-        self._ends[channel] = ends_ms
-
-    def end_of(self, channel: str) -> int | None:
-        """Wall time at which the subscription's token ends, None when it does not."""
-        return self._ends.get(channel) if self._ends is not None else None
-
-    def leave(self, room: Room) -> None:
-        super().leave(room)
-        if self._ends is not None:
-            self._ends.pop(room.channel, None)
 
 
 class WebSocketGateway:
@@ -183,8 +71,10 @@ class WebSocketGateway:
             transport.write(refusal)
             transport.close()
             return
-        transport.write(_accept(fields))
-        session = WebSocket(self._realtime, self._engine, transport)
+        chosen = _chosen(fields)
+        transport.write(_accept(fields, chosen))
+        kind = BinarySocket if chosen == v1.SUBPROTOCOL else WebSocket
+        session = kind(self._realtime, self._engine, transport)
         transport.set_protocol(session)  # type: ignore[arg-type]  # the loop asks for its methods only
         if tail:
             session.data_received(tail)
@@ -223,11 +113,16 @@ def _is_key(key: bytes) -> bool:
         return False
 
 
-def _accept(fields: dict[bytes, bytes]) -> bytes:
+def _chosen(fields: dict[bytes, bytes]) -> bytes:
+    """The first sub-protocol of those offered that we speak; "" for none, which is JSON too."""
+    known = (_JSON, v1.SUBPROTOCOL)
+    return next((name for name in _tokens(fields, b"sec-websocket-protocol") if name in known), b"")
+
+
+def _accept(fields: dict[bytes, bytes], subprotocol: bytes) -> bytes:
     key = fields[b"sec-websocket-key"].strip()
     proof = b64encode(sha1(key + _KEY_SUFFIX, usedforsecurity=False).digest())
-    offered = _tokens(fields, b"sec-websocket-protocol")
-    chosen = b"Sec-WebSocket-Protocol: %s\r\n" % _SUBPROTOCOL if _SUBPROTOCOL in offered else b""
+    chosen = b"Sec-WebSocket-Protocol: %s\r\n" % subprotocol if subprotocol else b""
     return (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Accept: %s\r\n%s\r\n" % (proof, chosen)

@@ -330,11 +330,11 @@ class Hub:
         code, reason = UNSUBSCRIBED_FOR_STATE
         line = unsubscribe_line(channel, code, reason)
         for session in tuple(room.members()):
-            if session.speaks_frames:
+            if session.is_stream:
+                session.close(INSUFFICIENT_STATE)
+            else:
                 self.leave(session, room)
                 session.push_line(line)
-            else:
-                session.close(INSUFFICIENT_STATE)
 
     def _enqueue(self, room: Room, publication: Publication) -> None:
         pending = room.pending
@@ -382,6 +382,7 @@ class Hub:
                 session.put(room.channel, own)
             else:
                 outboxes.setdefault(session, []).append(own)
+        room.binary = None
         count = len(plain) + len(others)
         self.deliveries += count * len(publications)
         self.bytes_out += count * len(piece)
@@ -545,7 +546,7 @@ class Hub:
         self._buckets[self._serial % len(self._buckets)].add(session)
         self._unconnected[session] = self.clock.monotonic_s() + self.options.connect_timeout_s
         self.connections += 1
-        self.streams += not session.speaks_frames
+        self.streams += session.is_stream
         self.connections_total += 1
         return self._serial
 
@@ -568,7 +569,7 @@ class Hub:
         self._unconnected.pop(session, None)
         self.leave_all(session)
         self.connections -= 1
-        self.streams -= not session.speaks_frames
+        self.streams -= session.is_stream
         if not self.connections:
             self.on_empty()
         if session.user is not None:

@@ -41,9 +41,12 @@ class Room:
         joining: Sessions whose log answer is on its way, with what arrived meanwhile.
         pending: Published and not yet written.
         tellings: Members that asked to be told who joins and leaves.
+        binary: The publications that are being written and their frames of the binary
+            protocol, made by the first session that needs them.
     """
 
     __slots__ = (
+        "binary",
         "channel",
         "head",
         "joining",
@@ -64,6 +67,7 @@ class Room:
         self.joining: dict[Session, list[Publication]] | None = None
         self.pending: list[Publication] = []
         self.tellings: set[Session] | None = None
+        self.binary: tuple[list[Publication], bytes] | None = None
         self.version = -1
 
     @property

@@ -49,6 +49,8 @@ class Session(ABC):
 
     speaks_frames: ClassVar[bool] = True
     """Whether a channel's frames can be written to it as they are."""
+    is_stream: ClassVar[bool] = False
+    """Whether its channels are fixed when it is opened: an event stream."""
 
     def __init__(self, hub: Hub, transport: asyncio.Transport) -> None:
         self.hub = hub

@@ -162,7 +162,7 @@ class RpcResult(Struct, gc=False):
     data: Raw
 
 
-class _ErrorReply(Struct, gc=False, omit_defaults=True):
+class ErrorReply(Struct, gc=False, omit_defaults=True):
     code: int
     message: str
     temporary: bool = False
@@ -186,7 +186,7 @@ def error_reply(command_id: int, error: Refusal) -> bytes:
     """The answer to a command that did not."""
     return b'{"id":%d,"error":%s}' % (
         command_id,
-        _encode(_ErrorReply(error.code, error.message, error.temporary)),
+        _encode(ErrorReply(error.code, error.message, error.temporary)),
     )
 
 
