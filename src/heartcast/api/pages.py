@@ -51,6 +51,9 @@ _FILES = (
     _File("/docs", "docs/index.html", _HTML, "This API, readable and searchable, offline."),
     _File("/docs/docs.js", "docs/docs.js", _JS, "The documentation's script."),
     _File("/docs/docs.css", "docs/docs.css", _CSS, "The documentation's style."),
+    _File("/console", "console/index.html", _HTML, "What operators look at: targets, users, verdicts."),
+    _File("/console/console.js", "console/console.js", _JS, "The console's script."),
+    _File("/console/console.css", "console/console.css", _CSS, "The console's style."),
     _File("/favicon.svg", "favicon.svg", _SVG, "The icon."),
 )
 

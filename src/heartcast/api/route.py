@@ -32,6 +32,8 @@ HEARTS_WRITE_ANY = "hearts:write:any"
 """Scope: give and take back anybody's hearts."""
 PUSH_WRITE = "push:write"
 """Scope: send pushes and see what became of them."""
+CONSOLE = "console"
+"""Scope: look at everything in ``/console``, and change nothing."""
 ADMIN = "admin"
 """Scope: everything."""
 

@@ -143,6 +143,7 @@ def assemble(
     panel = instruments.panel(hub, hearts)
     routes = [
         *visitors.routes(hearts),
+        *visitors.console(hearts, bus, effects_.feed),
         *push_routes.routes(pushes, hearts.degraded),
         *effects_.routes,
         *ranking_routes.routes(

@@ -6,11 +6,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import SystemRandom
 
+from heartcast.api import console, heart_removal, openheart
 from heartcast.api import devices as device_routes
-from heartcast.api import heart_removal, openheart
 from heartcast.api import hearts as heart_routes
 from heartcast.api.auth.devices import Devices
 from heartcast.api.auth.signing import Signer, signing_keys
+from heartcast.api.console import Console
 from heartcast.api.cors import Origins
 from heartcast.api.cursors import Cursors
 from heartcast.api.heart_judging import Judging
@@ -24,6 +25,8 @@ from heartcast.hearts.abuse import AbuseGuard
 from heartcast.hearts.gate import Gate
 from heartcast.hearts.last_known import LastKnown
 from heartcast.hearts.model import HeartChanged
+from heartcast.hearts.outbox import Feed
+from heartcast.hearts.recent import Recent
 from heartcast.hearts.service import Gates, HeartService
 from heartcast.hearts.store import HeartStore
 
@@ -73,6 +76,12 @@ class Visiting:
             # A browser sends a Secure cookie to loopback over plain http as well, but not every one.
             routes += device_routes.routes(self.devices, is_secure=not self.settings.is_loopback)
         return routes
+
+    def console(self, hearts: HeartService, bus: Bus[HeartChanged], feed: Feed) -> list[Route]:
+        """The routes of the operators' console."""
+        recent = Recent(self.clock)
+        bus.follow(recent)
+        return console.routes(Console(hearts, recent, feed.lags, self.guard))
 
     def _openheart(self, hearts: HeartService, judging: Judging | None) -> OpenHeart:
         return OpenHeart(

@@ -15,7 +15,7 @@ from heartcast.core.clock import Clock
 from heartcast.core.errors import Conflict, InvalidInput, StoreUnavailable
 from heartcast.hearts.gate import Gate
 from heartcast.hearts.last_known import LastKnown
-from heartcast.hearts.model import KIND, Cause, Count, Heart, HeartChanged, HeartKey, Outcome
+from heartcast.hearts.model import KIND, Cause, Count, Heart, HeartChanged, HeartKey, Outcome, Recount
 from heartcast.hearts.shadow import SeenDone, Shadows, shown
 from heartcast.hearts.store import CountsDone, Done, HeartStore
 
@@ -242,6 +242,14 @@ class HeartService:
     def is_durable(self) -> bool:
         """Whether what was answered survives this process."""
         return self._store.is_durable
+
+    async def stored(self, user_id: str, kind: str, limit: int) -> list[Heart]:
+        """A user's first hearts of one kind exactly as they are kept, hidden kinds by their names."""
+        return await self._store.page(target_id=None, user_id=user_id, kind=kind, after="", limit=limit)
+
+    async def recount(self, target_ids: Sequence[str], kind: str) -> list[Recount]:
+        """As ``HeartStore.recount``."""
+        return await self._store.recount(target_ids, kind)
 
     async def kinds(self) -> list[str]:
         """As ``HeartStore.kinds``: also those that may not be given any more."""

@@ -11,7 +11,7 @@ MIN_SECRET_BYTES = 32
 """RFC 7518, 3.2: an HS256 key must be at least as long as its hash."""
 MIN_API_KEY = 16
 
-Scope = Literal["hearts:write", "hearts:write:any", "push:write", "admin"]
+Scope = Literal["hearts:write", "hearts:write:any", "push:write", "console", "admin"]
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -20,7 +20,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     key: str
     """At least 16 characters."""
 
-    scopes: list[Literal["hearts:write:any", "push:write", "admin"]]
+    scopes: list[Literal["hearts:write:any", "push:write", "console", "admin"]]
     """What it may do. ``hearts:write`` is not among them: it means one's own hearts, and a
     server is nobody's user."""
 
