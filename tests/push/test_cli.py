@@ -44,3 +44,15 @@ def test_what_cannot_be_told_is_one_sentence(server: RunningServer) -> None:
     assert (nobody.returncode, "no server answers" in nobody.stderr) == (1, True)
     wrong = heartcast("push", "trace", "x", "--url", "127.0.0.1")
     assert (wrong.returncode, "--url must be like" in wrong.stderr) == (2, True)
+
+
+def test_tail_shows_what_ends_one_line_each(server: RunningServer) -> None:
+    call(server, "PUT", "/api/v1/users/tess/preferences", {"categories": {"ads": False}})
+    body = {"user_id": "tess", "template": "news_v2", "payload": {"title": "x"}, "category": "ads"}
+    ids = [call(server, "POST", "/push", body)["id"] for _ in range(3)]
+    shown = heartcast("push", "tail", "--user", "tess", "--count", "3", "--url", server.url)
+    assert shown.returncode == 0, shown.stderr
+    lines = [json.loads(line) for line in shown.stdout.splitlines()]
+    assert [(line["id"], line["reason"]) for line in lines] == [(push_id, "category_off") for push_id in ids]
+    nobody = heartcast("push", "tail", "--url", "http://127.0.0.1:1")
+    assert (nobody.returncode, "no server answers" in nobody.stderr) == (1, True)

@@ -1,90 +1,74 @@
-"""The operators' console in a real browser: behind a key, by keyboard, with what people typed as text."""
+"""The console in a real browser: why somebody did not get a push."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import json
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
-from heartcast.testing.server import RunningServer, running
+from heartcast.testing.server import RunningServer
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 
-KEY = "a key of the help desk"
-BACKEND = "a key of the back end"
-TRICK = "<img src=x onerror=alert(1)>"
+
+def push(page: Page, server: RunningServer, user: str, **more: object) -> str:
+    body = {"user_id": user, "template": "news_v2", "payload": {"title": "x"}} | more
+    return str(page.request.post(f"{server.url}/push", data=json.dumps(body), headers=JSON).json()["id"])
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RunningServer]:
-    keys = f'[{{key = "{KEY}", scopes = ["console"]}}, "{BACKEND}"]'
-    with running("--mode", "prod", "--in-memory", environ={"HEARTCAST_AUTH__API_KEYS": keys}) as server:
-        yield server
-
-
-def heart(page: Page, target: str, user: str) -> None:
-    data = {"target_id": target, "user_id": user}
-    assert page.request.post("/api/v1/hearts", data=data, headers={"x-api-key": BACKEND}).ok
-
-
-@pytest.fixture
-def console(people: Any) -> Page:
-    page: Page = people.window()
-    for target, user in (("post_1", "u1"), ("post_1", "u2"), (TRICK, "u1")):
-        heart(page, target, user)
-    page.goto("/console")
-    return page
-
-
-def sign_in(page: Page) -> None:
-    page.get_by_label("API key").fill(KEY)
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", name="Hearts", exact=True)).to_be_visible()
-
-
-def test_nothing_is_shown_without_a_key_and_a_wrong_one_is_named(console: Page) -> None:
-    expect(console.get_by_role("heading", name="Who are you?")).to_be_visible()
-    expect(console.get_by_label("API key")).to_be_focused()
-    expect(console.locator("#content")).to_be_empty()
-    console.get_by_label("API key").fill("a wrong key, long enough")
-    console.keyboard.press("Enter")
-    expect(console.get_by_role("status")).to_have_text("This key may not open the console.")
-    sign_in(console)
-    console.get_by_role("button", name="Forget key").click()
-    expect(console.get_by_role("heading", name="Who are you?")).to_be_visible()
-
-
-def test_targets_and_users_are_found_by_keyboard(console: Page) -> None:
-    sign_in(console)
-    console.keyboard.press("/")
-    console.keyboard.type("post_1")
-    console.keyboard.press("Enter")
-    expect(console.get_by_role("heading", name="post_1")).to_be_visible()
-    counts = console.get_by_role("region", name="Counts").get_by_role("row").nth(1).get_by_role("cell")
-    expect(counts).to_have_text(["heart", "2", "2", "0", "2", "0"])
-    console.get_by_role("region", name="Hearts, oldest first").get_by_role("link", name="u2").click()
-    expect(console.get_by_role("heading", name="u2")).to_be_visible()
-    console.keyboard.press("Escape")
-    expect(console.get_by_role("heading", name="Hearts", exact=True)).to_be_visible()
-
-
-def test_what_people_typed_is_shown_as_text(console: Page) -> None:
-    sign_in(console)
-    console.get_by_role("region", name="Last hearts").get_by_role("link", name=TRICK).first.click()
-    expect(console.get_by_role("heading", name=TRICK)).to_be_visible()
-    assert console.locator("#content img").count() == 0
+JSON = {"content-type": "application/json"}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_can_be_read_in_light_and_dark(people: Any, scheme: Any) -> None:
-    page = people.window(color_scheme=scheme)
-    page.goto("/console")
-    sign_in(page)
-    paper, ink = page.evaluate(
-        "() => { const look = getComputedStyle(document.body); return [look.backgroundColor, look.color]; }"
+def test_it_says_why_a_user_did_not_get_a_push(browser: Browser, server: RunningServer, scheme: str) -> None:
+    page = browser.new_page(color_scheme=scheme)  # type: ignore[arg-type]
+    problems: list[str] = []
+    page.on("console", lambda said: problems.append(said.text) if said.type == "error" else None)
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    user = f"u456-{scheme}"
+    wishes = json.dumps({"categories": {"ads": False}})
+    page.request.put(f"{server.url}/api/v1/users/{user}/preferences", data=wishes, headers=JSON)
+    held = push(page, server, user, category="ads")
+    push(page, server, user)
+
+    page.goto(f"{server.url}/console/pushes")
+    expect(page.get_by_label("User or push id")).to_be_focused()
+    page.keyboard.type(user)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_have_text("2 pushes, newest first: 1 not delivered, 1 waiting.")
+    page.get_by_role("button", name="suppressed 1").click()
+    opened = page.locator("details")
+    expect(opened).to_have_count(1)
+    expect(opened.locator("summary")).to_contain_text(
+        f"{user} did not get it: the user switched this category off."
     )
-    lightness = [sum(map(int, color[4:-1].split(","))) for color in (paper, ink)]
-    assert (lightness[0] > lightness[1]) is (scheme == "light")
-    assert abs(lightness[0] - lightness[1]) > 450
+    expect(opened).to_contain_text(held)
+    expect(opened.locator("li[data-kind=bad]").first).to_contain_text("preference suppressed")
+    colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert colour == ("rgb(251, 247, 241)" if scheme == "light" else "rgb(20, 17, 25)")
+    assert problems == []
+    page.close()
+
+
+def test_it_is_used_by_keyboard_alone_and_a_link_leads_to_a_user(
+    browser: Browser, server: RunningServer
+) -> None:
+    page = browser.new_page()
+    for _ in range(3):
+        push(page, server, "kay")
+    page.goto(f"{server.url}/console/pushes#kay")
+    expect(page.locator("details")).to_have_count(3)
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.locator("details").nth(1)).to_have_attribute("open", "")
+    page.keyboard.press("/")
+    expect(page.get_by_label("User or push id")).to_be_focused()
+    page.keyboard.type("nobody")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("No push to nobody is known.")
+    page.get_by_label("User or push id").fill("01HF0000000000000000000000")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("no push has this id")
+    page.close()

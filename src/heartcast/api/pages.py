@@ -54,6 +54,9 @@ _FILES = (
     _File("/console", "console/index.html", _HTML, "What operators look at: targets, users, verdicts."),
     _File("/console/console.js", "console/console.js", _JS, "The console's script."),
     _File("/console/console.css", "console/console.css", _CSS, "The console's style."),
+    _File("/console/pushes", "console/pushes.html", _HTML, "Every push of a user, and what each gate said."),
+    _File("/console/pushes.js", "console/pushes.js", _JS, "That page's script."),
+    _File("/console/pushes.css", "console/pushes.css", _CSS, "That page's style."),
     _File("/favicon.svg", "favicon.svg", _SVG, "The icon."),
 )
 

@@ -12,6 +12,8 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from heartcast.cli.push_tail import follow, show
+
 _TIMEOUT_S = 10.0
 
 
@@ -42,6 +44,47 @@ def trace(push_id: str, url: str, api_key: str | None, as_json: bool) -> None:
         highlight=False,
     )
     console.print(_table(document["trace"]))
+
+
+@push.command()
+@click.option("--url", default="http://127.0.0.1:8080", show_default=True, help="Where the server listens.")
+@click.option("--api-key", help="A key of the server's auth.api_keys; dev mode needs none.")
+@click.option("--user", help="Only pushes to this user.")
+@click.option("--status", help="Only pushes that ended so, like suppressed.")
+@click.option(
+    "-n",
+    "--last",
+    default=10,
+    show_default=True,
+    type=click.IntRange(0, 200),
+    help="Begin with so many that ended before.",
+)
+@click.option("--count", type=click.IntRange(1), help="Stop after so many; without it, at Ctrl-C.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="One JSON document a line, as when it is not a terminal."
+)
+def tail(
+    url: str,
+    api_key: str | None,
+    user: str | None,
+    status: str | None,
+    last: int,
+    count: int | None,
+    as_json: bool,
+) -> None:
+    """Show pushes as they end, each with its reason."""
+
+    def ask(path: str) -> dict[str, Any]:
+        answered, body = _get(url, path, api_key)
+        document = _decoded(url, body)
+        if answered != 200:
+            raise click.ClickException(str(document.get("detail", f"the server answered {answered}")))
+        return document
+
+    def wanted(one: dict[str, Any]) -> bool:
+        return (user is None or str(one["user_id"]) == user) and (status is None or one["status"] == status)
+
+    show(follow(ask, last=last, wanted=wanted), as_json=as_json, count=count)
 
 
 def _table(steps: list[dict[str, Any]]) -> Table:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 from heartcast.core.errors import NotFound, Overloaded
 from heartcast.push.model import Push, State
@@ -138,6 +139,19 @@ class Ledger:
     def ended_one(self, push_id: str) -> Push | None:
         """The record of an ended push; None: it lives, is far, or is no longer known."""
         return self._ended.get(push_id)
+
+    def ended_after(self, number: int | None, limit: int) -> tuple[int, list[Push]]:
+        """The pushes that ended last, oldest first, and how many have ended by now.
+
+        Args:
+            number: How many had ended when the caller looked last; None: it has not.
+            limit: Most pushes; of more the oldest are left out.
+        """
+        total = sum(self.ended.values())
+        # Greater than the total: the caller looked at an earlier process.
+        new = total if number is None or number > total else total - number
+        found = list(islice(reversed(self._ended.values()), min(new, limit)))
+        return total, found[::-1]
 
     def of_user(self, user: str) -> list[Push]:
         """Every push of this user that is here, oldest first. Looks at all of them."""
