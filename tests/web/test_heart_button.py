@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,6 +60,16 @@ def test_one_script_tag_puts_a_working_live_heart_on_a_plain_page_of_another_ori
     expect(count(page, "plain")).to_have_text("2")
 
 
+def test_the_page_of_the_how_to_works_as_it_is_printed(people, site) -> None:
+    how_to = (Path(__file__).parents[2] / "docs" / "how-to" / "heart-button.md").read_text()
+    printed = how_to.partition("```html\n")[2].partition("```")[0]
+    page = people.window(url=site(printed.replace("https://hearts.example.org", people.url)))
+    page.goto("/")
+    expect(count(page, "post_123")).to_have_text("0")
+    button(page, "post_123").click()
+    expect(count(page, "post_123")).to_have_text("1")
+
+
 def test_a_visitor_who_is_nobody_keeps_the_heart_without_a_cookie(visit) -> None:
     page = visit('<heart-button target="anonymous"></heart-button>')
     button(page, "anonymous").click()
@@ -92,6 +103,20 @@ def test_a_hundred_hearts_share_one_request_and_one_socket(visit) -> None:
     # Once when the buttons appear and once when the socket stands, so that nothing is missed between.
     assert len([url for url in asked if url.endswith("/counts")]) <= 4  # each with its CORS preflight
     assert len(sockets) == 1
+
+
+def test_hearts_beyond_what_one_connection_may_follow_are_asked_for_now_and_then(people, visit) -> None:
+    tags = [f'<heart-button target="crowd-{n}" user="u1"></heart-button>' for n in range(150)]
+    page = visit(*tags, before=lambda page: page.clock.install())
+    page.clock.run_for(1000)
+    expect(count(page, "crowd-149")).to_have_text("0")
+    page.wait_for_load_state("networkidle")
+    add(people, page, "crowd-0", "u2")
+    add(people, page, "crowd-149", "u2")
+    expect(count(page, "crowd-0")).to_have_text("1")
+    expect(count(page, "crowd-149")).to_have_text("0")
+    page.clock.run_for(25_000)
+    expect(count(page, "crowd-149")).to_have_text("1")
 
 
 def test_two_buttons_of_one_target_show_the_same(visit) -> None:

@@ -48,6 +48,8 @@
     return encoded.replace(/%3A/g, ":");
   }
 
+  const channelOf = (target) => "hearts:" + channelPart(target);
+
   /** What is kept in local storage; undefined when there is nothing, or storage is forbidden here. */
   function recall(name) {
     try { return JSON.parse(localStorage.getItem(name)) ?? undefined; } catch { return undefined; }
@@ -236,7 +238,7 @@
   class Heart {
     version = -1; count = null; hearted = false; wanted = null; isSending = false; isUnsure = false; isQueued = false; isStale = false; buttons = new Set(); stop = null;
     #from = 0; #isIncluded = false;
-    constructor(target, kind) { this.target = target; this.kind = kind; }
+    constructor(target, kind) { this.target = target; this.kind = kind; this.isLive = kind === "heart"; }
 
     get shownHearted() { return this.wanted ?? this.hearted; }
     get shownCount() {
@@ -281,8 +283,12 @@
       this.live = liveOf(api, token);
       this.live.addEventListener("connected", () => { this.#loadAll(); this.#flush(); });
       addEventListener("online", () => this.#flush());
+      // A connection may follow so many channels and no more (128 unless the operator says otherwise).
+      this.live.addEventListener("refused", ({ detail }) => {
+        for (const heart of this.#hearts.values()) if (channelOf(heart.target) === detail.channel) heart.isLive = false;
+      });
       setInterval(() => {
-        if (!this.live.isConnected && !document.hidden) this.#loadAll();
+        if (!document.hidden) this.#loadAll((heart) => !this.live.isConnected || !heart.isLive);
         this.#flush();
       }, POLL_MS);
     }
@@ -300,7 +306,7 @@
         }
         this.load(heart);
         // The live channel carries the default kind; other kinds follow by asking.
-        if (kind === "heart") heart.stop = this.live.subscribe("hearts:" + channelPart(target), ({ count, version }) => {
+        if (kind === "heart") heart.stop = this.live.subscribe(channelOf(target), ({ count, version }) => {
           if (heart.learn(count, version)) heart.show("live");
         });
       }
@@ -320,7 +326,7 @@
       this.#timer ||= setTimeout(() => this.#load(), 10);
     }
 
-    #loadAll() { for (const heart of this.#hearts.values()) this.load(heart); }
+    #loadAll(wanted = () => true) { for (const heart of this.#hearts.values()) if (wanted(heart)) this.load(heart); }
 
     async #load() {
       this.#timer = 0;
