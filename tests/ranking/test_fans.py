@@ -31,6 +31,7 @@ def test_shared_fans_are_the_same_people() -> None:
     fans.grow(2)
     fans.greet(np.array([0, 0, 0, 1, 1], dtype=np.int32), np.array([1, 2, 3, 2, 3]))
 
-    assert fans.shared(0, 1) == 2
+    assert fans.shared(0, [1, 0]) == [2, 3]
     fans.leave(0, 3)
-    assert fans.shared(0, 1) == 1
+    assert fans.shared(0, [1]) == [1]
+    assert fans.shared(0, []) == []

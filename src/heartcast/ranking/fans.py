@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from heartcast.ranking.histories import NOTHING
@@ -50,7 +52,15 @@ class Fans:
         fans = self.people[item]
         fans[fans == user] = NOTHING
 
-    def shared(self, item: int, other: int) -> int:
-        """How many of the latest fans of both items are the same people."""
-        common = np.intersect1d(self.people[item], self.people[other])
-        return len(common) - bool(len(common) and common[0] == NOTHING)
+    def shared(self, item: int, others: Sequence[int]) -> list[int]:
+        """How many of an item's latest fans are among those of each other item."""
+        fans = self.people[item]
+        fans = fans[fans >= 0]
+        if not len(fans) or not others:
+            return [0] * len(others)
+        theirs = self.people[np.array(others)]
+        # One place more than there are people takes what the empty places (-1) point at.
+        is_fan = np.zeros(int(max(fans.max(), theirs.max())) + 2, dtype=np.bool_)
+        is_fan[fans] = True
+        shared: list[int] = is_fan[theirs].sum(axis=1).tolist()
+        return shared

@@ -354,7 +354,9 @@ class Taste:
         rows, places = np.nonzero(partners == item)
         parts = strengths[rows] * alike[rows, places]
         strongest = history[rows[np.argsort(-parts, kind="stable")[:3]]]
-        return tuple((self._item_ids[one], self._fans.shared(one, item)) for one in strongest.tolist())
+        reasons = strongest.tolist()
+        shared = self._fans.shared(item, reasons)
+        return tuple((self._item_ids[one], fans) for one, fans in zip(reasons, shared, strict=True))
 
     def _newest(self, users: Ints) -> tuple[Indices, Strengths]:
         """What people have hearted lately, -1 in free places, and how strongly it counts."""

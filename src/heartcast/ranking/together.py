@@ -197,21 +197,22 @@ class Together:
 
     def _insert(self, rows: Ints, partners: Ints, counts: Strengths) -> None:
         """Distinct pairs that no row has yet, ordered by row: into the weakest places."""
-        strength = counts / (self.roots[rows] * self.roots[partners] + self._shrink)
+        strength = counts / (self.roots[rows] * self.roots[partners] + np.float32(self._shrink))
         order = np.lexsort((-strength, rows))
         rows, partners, counts, strength = rows[order], partners[order], counts[order], strength[order]
         touched, firsts, each = np.unique(rows, return_index=True, return_counts=True)
         alike = self.counts[touched] / (
-            self.roots[touched][:, None] * self.roots[self.partners[touched]] + self._shrink
+            self.roots[touched][:, None] * self.roots[self.partners[touched]] + np.float32(self._shrink)
         )
-        weakest = np.argsort(alike, axis=1, kind="stable")
-        # The n-th strongest new pair of a row goes to its n-th weakest place, if it is stronger.
-        nth = np.arange(len(rows)) - np.repeat(firsts, each)
-        fits = nth < self._width
-        rows, partners, counts, nth = rows[fits], partners[fits], counts[fits], nth[fits]
-        strength = strength[fits]
-        line = np.searchsorted(touched, rows)
-        places = weakest[line, nth]
-        wins = strength > alike[line, places]
-        self.partners[rows[wins], places[wins]] = partners[wins]
-        self.counts[rows[wins], places[wins]] = counts[wins]
+        # Few rows get more than a handful at a time: finding a minimum again beats sorting them all.
+        for turn in range(int(each.max())):
+            lines = np.flatnonzero(each > turn)
+            new = firsts[lines] + turn
+            places = alike[lines].argmin(axis=1)
+            wins = strength[new] > alike[lines, places]
+            lines, new, places = lines[wins], new[wins], places[wins]
+            if not len(lines):
+                break
+            alike[lines, places] = strength[new]
+            self.partners[touched[lines], places] = partners[new]
+            self.counts[touched[lines], places] = counts[new]
