@@ -7,6 +7,7 @@ not be redistributed. Times are wall time of a single thread: run it on a quiet 
 
 from __future__ import annotations
 
+import asyncio
 import platform
 import resource
 import time
@@ -89,6 +90,7 @@ def _taste() -> dict[str, Any]:
         "for_you_explained_us": _latencies(
             lambda n: for_you.recommend(f"u{n}", Wish(20, _NOW_MS, explain=True)), 500
         ),
+        "loop_during_rebuild_ms": asyncio.run(_late_during_rebuild(known)),
         "mb_grown_by_loading": round(grown_kb / (1024 if platform.system() == "Linux" else 1024**2)),
     }
 
@@ -145,6 +147,25 @@ def _pairs() -> list[tuple[str, str, int]]:
         chosen.update((users * _ITEMS + items).tolist())
     codes = dice.permutation(np.array(sorted(chosen)))[:_PAIRS]
     return [(f"u{code // _ITEMS}", f"i{code % _ITEMS}", _NOW_MS + n) for n, code in enumerate(codes.tolist())]
+
+
+async def _late_during_rebuild(known: list[Any]) -> dict[str, float]:
+    """How late a loop runs that is to wake every millisecond while a model is filled beside it."""
+    taste = Taste(TasteOptions())
+    parts = [taste.number(known[n : n + 5000]) for n in range(0, len(known), 5000)]
+    filling = asyncio.ensure_future(asyncio.to_thread(taste.load_numbered, parts))
+    late_s: list[float] = []
+    while not filling.done():
+        start_s = time.perf_counter()
+        await asyncio.sleep(0.001)
+        late_s.append(time.perf_counter() - start_s - 0.001)
+    await filling
+    late_ms = np.sort(late_s) * 1000
+    return {
+        "p50": round(float(late_ms[len(late_ms) // 2]), 2),
+        "p99": round(float(late_ms[int(len(late_ms) * 0.99)]), 2),
+        "max": round(float(late_ms[-1]), 2),
+    }
 
 
 def _settled(taste: Taste, batches: list[Any]) -> None:

@@ -54,7 +54,7 @@ def evaluate(data: Path | None, choose: bool, plot: Path | None) -> None:
         # A pipe has no width of its own; narrower than this every cell would be folded.
         console = Console(width=_LEAST_WIDTH)
     if choose:
-        _show_choices(console, published.known)
+        _show_choices(console, published.known, movielens.everything(ratings))
     lines = _compare_published(console, published)
     _compare_by_time(console, movielens.everything(ratings))
     if plot is not None:
@@ -143,8 +143,9 @@ def _add(table: Table, line: Line) -> None:
     table.add_row(line.entry.name, *values.values(), gain, style="bold" if is_ours else None)
 
 
-def _show_choices(console: Console, known: Interactions) -> None:
+def _show_choices(console: Console, known: Interactions, events: Interactions) -> None:
     from heartcast.ranking.evaluate import lineup
+    from heartcast.ranking.evaluate.splits import global_time
 
     table = Table(title="Choices by validation: mean nDCG@10 over five origins", title_justify="left")
     table.add_column("nDCG@10", justify="right")
@@ -164,6 +165,11 @@ def _show_choices(console: Console, known: Interactions) -> None:
             f"{share:g} {type(part).__name__}" for share, part in zip(shares, best, strict=True) if share
         )
         table.add_row(f"{score:.4f}", f"Blend({words})")
+    table.add_section()
+    with console.status("what is served"):
+        served = lineup.choose_served(known, global_time(events, 0.8).train)
+    for score, recommender in served[:3]:
+        table.add_row(f"{score:.4f}", str(recommender))
     console.print(table)
 
 

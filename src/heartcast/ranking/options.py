@@ -195,7 +195,7 @@ class RankingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     recommendations: Literal["on", "off", "auto"] = "off"
     """Whether hearts are also learnt from, for `/api/v1/recommend` and its siblings. `auto`: where
     the extra `ranking` is installed, as `heartcast demo` has it. Off, because it costs every
-    heart about 25 µs of one core, and memory for numpy (25 MB) and for what ``taste`` says per
+    heart about 20 µs of one core, and memory for numpy (25 MB) and for what ``taste`` says per
     user and item; the start loads all hearts, with some 100 bytes for each while it does."""
 
     taste: TasteOptions = msgspec.field(default_factory=TasteOptions)

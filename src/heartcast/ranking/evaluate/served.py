@@ -19,7 +19,7 @@ from heartcast.ranking.recommenders import Model
 from heartcast.ranking.taste import Taste
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Served:
     """What ``GET /api/v1/recommend/{user}`` answers."""
 
