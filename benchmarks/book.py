@@ -9,7 +9,18 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-NAMES = ("ingest", "fanout", "latency", "hearts", "push", "ranking", "identity", "resilience", "tester")
+NAMES = (
+    "ingest",
+    "fanout",
+    "latency",
+    "hearts",
+    "push",
+    "ranking",
+    "identity",
+    "resilience",
+    "tester",
+    "outbox",
+)
 """The benchmarks, each a module with ``run()`` and a file of the same name in ``results/``."""
 
 _BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
@@ -63,9 +74,12 @@ def _fanout(name: str) -> Callable[[Any], str]:
 
 def summary() -> str:
     """The table for the README, with its machine line."""
+    rows = _summary()
     lines = ["| what | measured | command |", "|---|---|---|"]
-    lines += [f"| {claim} | {figure} | `{command}` |" for claim, figure, command in _summary()]
-    machines = sorted({result["machine"] for name in NAMES if (result := _load(name))})
+    lines += [f"| {claim} | {figure} | `{command}` |" for claim, figure, command in rows]
+    commands = {command for _, _, command in rows}
+    results = [result for name in NAMES if (result := _load(name))]
+    machines = sorted({result["machine"] for result in results if result["command"] in commands})
     lines += [
         "",
         *(f"Machine: {machine}, with the load generator on the same machine." for machine in machines),

@@ -145,13 +145,13 @@ async def _durable(outstanding: int, hearts: int = 40_000) -> dict[str, float]:
     }
 
 
-async def _import(hearts: int = 150_000) -> dict[str, float]:
+async def _import(hearts: int = 150_000, *, keeps_events: bool = False) -> dict[str, float]:
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
         lines = ["target_id,user_id,at\n"]
         lines += [
             f"post_{at * 31 % 2000},u{at * 7919 % 1_000_003},{1_700_000_000 + at}\n" for at in range(hearts)
         ]
-        store = SqliteHeartStore(Path(folder) / "hearts.db", clock=SystemClock())
+        store = SqliteHeartStore(Path(folder) / "hearts.db", clock=SystemClock(), keeps_events=keeps_events)
         started_s = time.perf_counter()
         work = Import(store, bad=print, progress=lambda _: None)
         summary = await work.run(read_csv(lines, Columns(time="at"), now_ms=0))

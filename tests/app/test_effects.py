@@ -1,13 +1,20 @@
 """What follows hearts, in a running server."""
 
+import asyncio
 import http.client
 import json
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from heartcast.backends.webhook import key_of, new_secret, verify
+from heartcast.core.clock import SystemClock
+from heartcast.testing.providers import Receiver
 from heartcast.testing.server import RunningServer, running
 
 CREDIT = {"HEARTCAST_HEARTS__CREDIT__IS_ON": "true", "HEARTCAST_HEARTS__CREDIT__DAILY_CAP": "2"}
@@ -72,3 +79,65 @@ def test_a_stopping_server_lets_nobody_wait_for_events() -> None:
 
         assert (answer.status, json.load(answer)["items"]) == (200, [])
         assert time.monotonic() - started_s < 10
+
+
+async def test_a_webhook_gets_every_answered_heart_whoever_is_killed(tmp_path: Path) -> None:
+    secret = new_secret()
+    async with Receiver() as receiver:
+        hook = f'{{ crm = {{ url = "{receiver.url}", secrets = ["{secret}"] }} }}'
+        environ = {
+            "HEARTCAST_HEARTS__WEBHOOKS__ENDPOINTS": hook,
+            "HEARTCAST_HEARTS__WEBHOOKS__ALLOW_PRIVATE": "true",
+            "HEARTCAST_HEARTS__WEBHOOKS__MAX_EVENTS": "3",
+        }
+        answered = 0
+        for turn in range(3):
+            with running("--data-dir", str(tmp_path), environ=environ) as server:
+
+                def heart(number: int, server: RunningServer = server) -> None:
+                    _ask(server, "/api/v1/hearts", {"target_id": "post", "user_id": f"u{number}"})
+
+                if turn == 0:
+                    await _eventually(lambda server=server: _hook(server)["cursor"] != "")  # type: ignore[misc]
+                for _ in range(20):
+                    await asyncio.to_thread(heart, answered)
+                    answered += 1
+                if turn < 2:
+                    server.kill()
+                    continue
+                await _eventually(lambda server=server: _hook(server)["lag"] == 0)  # type: ignore[misc]
+                shown = await asyncio.to_thread(_hook, server)
+                assert (shown["name"], shown["host"], shown["is_disabled"]) == ("crm", "127.0.0.1", False)
+                before = len(receiver.accepted)
+                await asyncio.to_thread(_ask, server, "/api/v1/event-webhooks/crm/replay", {})
+                await _eventually(lambda least=before + 20: len(receiver.accepted) >= least)  # type: ignore[misc]
+                assert await asyncio.to_thread(_status, server, "/api/v1/event-webhooks/x/enable") == 405
+    seen: dict[str, str] = {}
+    for request in receiver.accepted[:before]:
+        verify(request.headers, request.body, [key_of(secret)], SystemClock.wall_ms())
+        for item in json.loads(request.body)["data"]["items"]:
+            seen.setdefault(item["id"], item["user_id"])
+    # At least once, and the first times in order.
+    assert list(seen.values()) == [f"u{number}" for number in range(answered)]
+
+
+def _hook(server: RunningServer) -> Any:
+    [hook] = _ask(server, "/api/v1/event-webhooks")["items"]
+    return hook
+
+
+async def _eventually(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not await asyncio.to_thread(holds):
+            await asyncio.sleep(0.02)
+
+
+def test_a_webhook_that_leads_inside_is_refused_at_start(tmp_path: Path) -> None:
+    for url, secret in (("https://10.0.0.1/x", new_secret()), ("https://example.com/x", "whsec_short")):
+        hook = f'{{ crm = {{ url = "{url}", secrets = ["{secret}"] }} }}'
+        with (
+            pytest.raises(RuntimeError, match=r"hearts\.webhooks\.endpoints\.crm") as refused,
+            running("--in-memory", environ={"HEARTCAST_HEARTS__WEBHOOKS__ENDPOINTS": hook}),
+        ):
+            pass
+        assert secret not in str(refused.value)

@@ -8,18 +8,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from heartcast.api import heart_credit, heart_events
+from heartcast.api import heart_credit, heart_events, heart_webhooks
 from heartcast.api.route import Route
 from heartcast.app.settings import Settings
+from heartcast.backends.fetch import Bounds
+from heartcast.backends.post import Poster, check_url
 from heartcast.core.bus import Bus
 from heartcast.core.clock import Clock
-from heartcast.core.errors import SettingsError
+from heartcast.core.errors import InvalidInput, SettingsError
 from heartcast.hearts.auditor import Auditor
 from heartcast.hearts.credit import Ledger
 from heartcast.hearts.following import FILE_NAME, EffectsFile, Follower
-from heartcast.hearts.model import HeartChanged
+from heartcast.hearts.model import HeartChanged, HeartEvent
+from heartcast.hearts.options import EventWebhookOptions
 from heartcast.hearts.outbox import Feed
 from heartcast.hearts.store import HeartStore
+from heartcast.hearts.webhooks import Webhook
+
+_MAX_REPLY_BYTES = 16_384
+"""Of what a receiver says; nobody reads more than its status."""
 
 Part = Callable[[], Coroutine[Any, Any, None]]
 
@@ -34,6 +41,7 @@ class Effects:
     parts: list[Part] = field(default_factory=list)
     """What runs until it is cancelled."""
     file: EffectsFile | None = None
+    poster: Poster | None = None
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -42,6 +50,8 @@ class Effects:
                 tasks.create_task(part())
 
     async def close(self) -> None:
+        if self.poster is not None:
+            self.poster.close()
         if self.file is not None:
             await self.file.close()
 
@@ -58,18 +68,53 @@ def effects(settings: Settings, clock: Clock, store: HeartStore, bus: Bus[HeartC
     auditor = Auditor(store, options.auditor)
     parts: list[Part] = [feed.run, *([auditor.run] if options.auditor.is_on else [])]
     routes = heart_events.routes(feed)
-    if not options.credit.is_on:
-        return Effects(feed=feed, auditor=auditor, routes=routes, parts=parts)
-    if settings.cluster.redis_url:
-        raise SettingsError(
-            "the ledger is a file of one node; follow GET /api/v1/events instead", path="hearts.credit.is_on"
-        )
-    file = EffectsFile(None if settings.in_memory else Path(settings.data_dir) / FILE_NAME)
-    ledger = Ledger(options.credit, file)
-    return Effects(
-        feed=feed,
-        auditor=auditor,
-        routes=[*routes, *heart_credit.routes(ledger, clock.wall_ms)],
-        parts=[*parts, Follower("credit", feed, file, ledger.take).run],
-        file=file,
-    )
+    file = _file(settings)
+    poster: Poster | None = None
+    if file is not None and options.credit.is_on:
+        ledger = Ledger(options.credit, file)
+        routes += heart_credit.routes(ledger, clock.wall_ms)
+        parts.append(Follower("credit", feed, file, ledger.take).run)
+    if file is not None and options.webhooks.endpoints:
+        bounds = Bounds(options.webhooks.timeout_s, _MAX_REPLY_BYTES, options.webhooks.allow_private)
+        poster = Poster(bounds, clock=clock)
+        webhooks = _webhooks(options.webhooks, feed, file, poster, clock)
+        routes += heart_webhooks.routes(webhooks)
+        parts += [webhook.run for webhook in webhooks.values()]
+    return Effects(feed=feed, auditor=auditor, routes=routes, parts=parts, file=file, poster=poster)
+
+
+def _file(settings: Settings) -> EffectsFile | None:
+    options = settings.hearts
+    wanted = {
+        "hearts.credit.is_on": options.credit.is_on,
+        "hearts.webhooks": bool(options.webhooks.endpoints),
+    }
+    for path, is_on in wanted.items():
+        if is_on and settings.cluster.redis_url:
+            raise SettingsError(
+                "its state is a file of one node; follow GET /api/v1/events instead", path=path
+            )
+    if not any(wanted.values()):
+        return None
+    return EffectsFile(None if settings.in_memory else Path(settings.data_dir) / FILE_NAME)
+
+
+def _webhooks(
+    options: EventWebhookOptions, feed: Feed, file: EffectsFile, poster: Poster, clock: Clock
+) -> dict[str, Webhook]:
+    webhooks = {}
+    for name, endpoint in options.endpoints.items():
+        path = f"hearts.webhooks.endpoints.{name}"
+        try:
+            check_url(endpoint.url, options.allow_private)
+            webhooks[name] = Webhook(
+                name, endpoint, options,
+                feed=feed, file=file, post=poster.post, render=_rendered, clock=clock,
+            )  # fmt: skip
+        except InvalidInput as error:
+            raise SettingsError(error.detail, path=path) from error
+    return webhooks
+
+
+def _rendered(events: list[HeartEvent], epoch: str) -> object:
+    return [heart_events.shown(event, epoch) for event in events]

@@ -49,6 +49,11 @@ for _command in (verify, backup, restore):
 @click.option("--time-column", help="Seconds, milliseconds or RFC 3339.  Default: now.")
 @click.option("--value-column", help="A number such as a rating, for --min.")
 @click.option("--min", "minimum", type=float, help="Leave out lines with a lower --value-column.")
+@click.option(
+    "--events/--no-events",
+    default=True,
+    help="Whether imported hearts are told at /api/v1/events; without, the import is faster.",
+)
 @click.option("--errors", type=click.Path(dir_okay=False, path_type=Path), help="Write all bad lines here.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def import_(file: Path, **options: Any) -> None:
@@ -94,7 +99,9 @@ async def _run(file: Path, options: dict[str, Any]) -> tuple[Summary, list[BadLi
             if errors is not None:
                 errors.write(f"{line.number}\t{line.reason}\n")
 
-        store = SqliteHeartStore(options["data_dir"] / FILE_NAME, clock=SystemClock())
+        store = SqliteHeartStore(
+            options["data_dir"] / FILE_NAME, clock=SystemClock(), keeps_events=options["events"]
+        )
         try:
             work = Import(store, bad=bad, progress=lambda _: progress.update(task, completed=source.tell()))
             summary = await work.run(lines)

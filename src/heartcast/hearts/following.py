@@ -29,10 +29,11 @@ _WAIT_S = 30.0
 _REST_S = 1.0
 """After a failure, before the next attempt."""
 
+_WEBHOOKS = "CREATE TABLE webhook (name TEXT PRIMARY KEY, is_disabled INTEGER NOT NULL) WITHOUT ROWID"
 SCHEMA = Schema(
     application_id=0x68656666,  # "heff"
-    version=1,
-    script="""
+    version=2,
+    script=f"""{_WEBHOOKS};
     CREATE TABLE place (name TEXT PRIMARY KEY, epoch TEXT NOT NULL, number INTEGER NOT NULL);
     CREATE TABLE award (
         user TEXT NOT NULL, target TEXT NOT NULL, kind TEXT NOT NULL,
@@ -49,6 +50,7 @@ SCHEMA = Schema(
         user TEXT PRIMARY KEY, points INTEGER NOT NULL, day INTEGER NOT NULL, awarded INTEGER NOT NULL
     ) WITHOUT ROWID
     """,
+    upgrades=(_WEBHOOKS,),
 )
 
 T = TypeVar("T")

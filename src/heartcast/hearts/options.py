@@ -179,6 +179,57 @@ class OutboxOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             raise ValueError("retention_s: must be between 60 and 315360000")
 
 
+class EventWebhook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One receiver of events."""
+
+    url: str
+    """Where to post; https, unless ``allow_private``. Only its host is ever shown."""
+
+    secrets: list[str]
+    """``whsec_…``, one to four. Each signs, so that one can be replaced without a gap."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.secrets) <= 4:
+            raise ValueError("secrets: must be one to four")
+
+
+class EventWebhookOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Events posted to servers of others. Needs the outbox."""
+
+    endpoints: dict[str, EventWebhook] = {}
+    """Receivers by name. A new one begins with what happens from then on."""
+
+    allow_private: bool = False
+    """Whether addresses inside this machine and its networks may be posted to, and plain http with
+    them."""
+
+    timeout_s: float = 10.0
+    """Longest time of one POST, 0.1 to 60 seconds."""
+
+    max_events: int = 100
+    """Events in one POST, 1 to 1000."""
+
+    retry_first_s: float = 1.0
+    """Upper end of the wait after a first failure, 0.001 to 60 seconds; doubles with each."""
+
+    retry_max_s: float = 300.0
+    """Upper end of the longest wait between tries, ``retry_first_s`` to 86400 seconds. A receiver
+    is tried for ever."""
+
+    longest_wait_s: float = 3600.0
+    """A Retry-After beyond this many seconds counts as this, 1 to 86400."""
+
+    def __post_init__(self) -> None:
+        bounds = {"timeout_s": (0.1, 60), "max_events": (1, 1000), "longest_wait_s": (1, 86_400)}
+        for name, (low, high) in bounds.items():
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name}: must be between {low} and {high}")
+        if not 0.001 <= self.retry_first_s <= 60:
+            raise ValueError("retry_first_s: must be between 0.001 and 60")
+        if not self.retry_first_s <= self.retry_max_s <= 86_400:
+            raise ValueError("retry_max_s: must be between retry_first_s and 86400")
+
+
 class AuditorOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Counting hearts again, all the time, to prove the counts that are told."""
 
@@ -281,6 +332,7 @@ class HeartOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     by the store ``redis``, and never logged."""
 
     outbox: OutboxOptions = msgspec.field(default_factory=OutboxOptions)
+    webhooks: EventWebhookOptions = msgspec.field(default_factory=EventWebhookOptions)
     auditor: AuditorOptions = msgspec.field(default_factory=AuditorOptions)
     credit: CreditOptions = msgspec.field(default_factory=CreditOptions)
     sqlite: SqliteOptions = msgspec.field(default_factory=SqliteOptions)
@@ -307,6 +359,8 @@ class HeartOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             raise ValueError("visitor_max_age_s: must be between 3600 and 315360000")
         if self.undo_window_s and not 1 <= self.undo_window_s <= 315_360_000:
             raise ValueError("undo_window_s: must be 0, or between 1 and 315360000")
+        if self.webhooks.endpoints and not self.outbox.is_on:
+            raise ValueError("webhooks: needs events; set outbox.is_on")
         if self.credit.is_on and not self.outbox.is_on:
             raise ValueError("credit: needs events; set outbox.is_on")
         if self.store == "postgres" and not self.postgres_dsn:
