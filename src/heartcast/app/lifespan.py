@@ -114,6 +114,7 @@ class _Lifespan:
         server = Server(
             system.port,
             system.application,
+            on_stopping=system.streams.stop,
             close_sessions=lambda: self._drain(system),
             shares_port=self._settings.cluster.worker > 0,
         )

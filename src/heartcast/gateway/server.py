@@ -34,6 +34,10 @@ log = logging.getLogger("heartcast.gateway")
 _LAST_GRACE_S = 1
 
 
+def _no_words() -> None:
+    """The default of ``on_stopping``."""
+
+
 async def _nothing() -> None:
     """The default of ``close_sessions``."""
 
@@ -44,6 +48,8 @@ class Server(uvicorn.Server):
     Args:
         port: The HTTP face; its options say where to listen.
         app: The ASGI application for everything that is not hot.
+        on_stopping: Called once when it stops, before open answers are waited for: whoever holds
+            some back on purpose gives them now.
         close_sessions: Awaited once while stopping, after open answers were given: closes
             WebSockets and streams with a reason their clients understand.
         lifespan: Whether the application wants ASGI's lifespan events.
@@ -57,7 +63,8 @@ class Server(uvicorn.Server):
     """
 
     def __init__(
-        self, port: HttpPort, app: Any, *, close_sessions: Callable[[], Awaitable[None]] = _nothing,
+        self, port: HttpPort, app: Any, *, on_stopping: Callable[[], None] = _no_words,
+        close_sessions: Callable[[], Awaitable[None]] = _nothing,
         lifespan: Literal["on", "off"] = "off", takes_signals: bool = True, tunes_collector: bool = True,
         shares_port: bool = False,
     ) -> None:  # fmt: skip
@@ -68,6 +75,7 @@ class Server(uvicorn.Server):
         self.ready = asyncio.Event()
         """Set when it listens."""
         self.servers: list[Any] = []
+        self._on_stopping = on_stopping
         self._close_sessions = close_sessions
         self._takes_signals = takes_signals
         self._tunes_collector = tunes_collector
@@ -139,6 +147,7 @@ class Server(uvicorn.Server):
         """Stop in order: accept nothing, give open answers, close sessions, end the rest."""
         for server in self.servers:
             server.close()
+        self._on_stopping()
         await self.port.drain()
         await self._close_sessions()
         self.port.stop()

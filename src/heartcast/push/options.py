@@ -122,7 +122,7 @@ class PushOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Dedupe keys whose window is not over; with one more a push gets 503. About 0.3 KB each."""
 
     max_subscriptions: int = 2_000_000
-    """Subscriptions to topics, all together; beyond it new ones get 503. About 0.2 KB each."""
+    """Subscriptions to topics, all together; beyond it new ones get 503. About 0.1 KB each."""
 
     max_broadcasts: int = 1_000
     """Broadcasts whose record is kept. One more, and the oldest that is over goes; when none

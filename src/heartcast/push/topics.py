@@ -39,7 +39,7 @@ class Topics:
     """Who subscribes to what.
 
     Args:
-        limit: Subscriptions kept, all topics together; about 0.2 KB each.
+        limit: Subscriptions kept, all topics together; about 0.1 KB each.
     """
 
     def __init__(self, limit: int) -> None:

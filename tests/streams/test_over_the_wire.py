@@ -1,9 +1,10 @@
-"""``kill -9`` between publishing and reading: what was answered with 202 reaches each group."""
+"""``kill -9`` between publishing and reading, and a stop while readers wait."""
 
 from __future__ import annotations
 
 import http.client
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,3 +40,17 @@ def test_what_was_published_and_not_acknowledged_survives_a_kill(
     assert [entry["deliveries"] for entry in items] == [2] * 5 + [1] * 8
     others = call(server, "GET", "/api/v1/streams/news?group=b&count=100")["items"]
     assert [entry["id"] for entry in others] == ids
+
+
+def test_a_reader_that_waits_does_not_hold_up_a_stop(serve: Callable[..., RunningServer]) -> None:
+    server = serve("--in-memory")
+    reader = http.client.HTTPConnection(server.host, server.port, timeout=20)
+    reader.request("GET", "/api/v1/streams/news?group=a&wait=25")
+    # Once this is answered the reader before it has been heard.
+    call(server, "GET", "/api/v1/streams/other?group=a&wait=0.2")
+    began_s = time.monotonic()
+    server.stop()
+    answer = reader.getresponse()
+    assert (answer.status, json.loads(answer.read())) == (200, {"items": []})
+    reader.close()
+    assert time.monotonic() - began_s < 5
