@@ -92,6 +92,18 @@ def test_only_loopback_addresses_are_open_without_keys(host: str, is_loopback: b
     assert settings.is_open == is_loopback
 
 
+@pytest.mark.parametrize(
+    ("flag", "value"), [("hearts.visitor_kinds", ["heart"]), ("cluster.redis_url", "redis://localhost")]
+)
+def test_what_must_be_known_elsewhere_needs_a_key_that_is_known_there(flag: str, value: object) -> None:
+    keys = {"mode": "prod", "auth.api_keys": ["a key of the back end"], flag: value}
+    with pytest.raises(SettingsError, match="signing_keys") as caught:
+        load(flags=keys)
+    assert caught.value.path == "auth.signing_keys"
+    for name, secret in (("auth.signing_keys", ["s" * 32]), ("auth.jwt_secret", "s" * 32)):
+        assert load(flags={**keys, name: secret}).mode == "prod"
+
+
 def test_the_dev_secret_is_made_once_and_only_its_owner_can_read_it(tmp_path: Path) -> None:
     settings = Settings(data_dir=str(tmp_path / "data"))
     first, again = with_secret(settings), with_secret(settings)

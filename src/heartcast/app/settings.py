@@ -68,6 +68,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 "set auth.jwt_secret, auth.jwks_url or auth.api_keys first, or listen on 127.0.0.1"
             )
 
+        self._check_signing()
+
+    def _check_signing(self) -> None:
+        """What is signed with a key that only one process knows is worth nothing in the next."""
+        if self.mode != "prod" or self.auth.signing_keys or self.auth.jwt_secret:
+            return
+        if self.hearts.visitor_kinds:
+            raise ValueError(
+                "auth.signing_keys: or auth.jwt_secret must be set, or no visitor is known after a restart"
+            )
+        if self.cluster.redis_url:
+            raise ValueError(
+                "auth.signing_keys: or auth.jwt_secret must be set, or processes refuse each other's cursors"
+            )
+
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the port."""
