@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from heartcast.cli.ranking_import import import_feedback
 from heartcast.core.errors import HeartcastError
 
 if TYPE_CHECKING:
@@ -23,7 +24,10 @@ _LEAST_WIDTH = 120
 
 @click.group()
 def ranking() -> None:
-    """Evaluate rankings offline."""
+    """Import what people did, and evaluate rankings offline."""
+
+
+ranking.add_command(import_feedback)
 
 
 @ranking.command("eval")
