@@ -54,3 +54,24 @@ def test_a_reader_that_waits_does_not_hold_up_a_stop(serve: Callable[..., Runnin
     assert (answer.status, json.loads(answer.read())) == (200, {"items": []})
     reader.close()
     assert time.monotonic() - began_s < 5
+
+
+def test_what_is_published_and_waited_for_is_counted(server: RunningServer) -> None:
+    call(server, "POST", "/publish", {"topic": "counted", "data": 1})
+    call(server, "GET", "/api/v1/streams/counted?group=a")
+    call(server, "PUT", "/api/v1/topics/counted/subscribers/ann")
+    later = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
+    asked = {"topic": "counted", "template": "news_v2", "payload": {"title": "x"}, "send_at": later}
+    call(server, "POST", "/api/v1/broadcasts", asked)
+    connection = http.client.HTTPConnection(server.host, server.port, timeout=20)
+    connection.request("GET", "/metrics")
+    lines = connection.getresponse().read().decode().splitlines()
+    connection.close()
+    for line in (
+        "heartcast_stream_published_total 1.0",
+        "heartcast_stream_delivered_total 1.0",
+        "heartcast_stream_readers 0.0",
+        "heartcast_topic_subscriptions 1.0",
+        'heartcast_broadcasts{status="scheduled"} 1.0',
+    ):
+        assert line in lines

@@ -72,6 +72,7 @@ def bind(system: System) -> None:
     _bind_realtime(system)
     _bind_hearts(system)
     _bind_pushes(system)
+    _bind_many(system)
 
 
 def _bind_port(system: System) -> None:
@@ -268,3 +269,16 @@ def _bind_pushes(system: System) -> None:
     metrics.bind(
         "heartcast_worker_restarts_total", lambda: sum(worker.crashes for worker in pushes.pool.workers)
     )
+
+
+def _bind_many(system: System) -> None:
+    """Pushes to many, and streams."""
+    metrics, broadcasts, streams = system.metrics, system.pushes.broadcasts, system.streams
+    metrics.bind("heartcast_topic_subscriptions", lambda: system.pushes.topics.subscriptions)
+    metrics.bind_each(
+        "heartcast_broadcasts",
+        lambda: {(status,): count for status, count in broadcasts.by_status().items()},
+    )
+    metrics.bind("heartcast_stream_published_total", lambda: streams.published)
+    metrics.bind("heartcast_stream_delivered_total", lambda: streams.delivered)
+    metrics.bind("heartcast_stream_readers", lambda: streams.waiting)

@@ -121,6 +121,11 @@ CATALOGUE: tuple[Metric, ...] = (
         "Breaker on the way to the heart store: 0 closed, 1 open, 2 half open.",
         ("calls",),
     ),
+    Metric("heartcast_topic_subscriptions", "gauge", "Subscriptions of users to topics."),
+    Metric("heartcast_broadcasts", "gauge", "Broadcasts whose record is kept, by status.", ("status",)),
+    Metric("heartcast_stream_published_total", "counter", "Entries published to streams here."),
+    Metric("heartcast_stream_delivered_total", "counter", "Entries given to readers of streams here."),
+    Metric("heartcast_stream_readers", "gauge", "Readers of streams that wait."),
     Metric("heartcast_heart_writes_waiting", "gauge", "Heart writes that wait for their commit."),
     Metric("heartcast_heart_commits_total", "counter", "Transactions committed by the heart store."),
     Metric(

@@ -16,6 +16,7 @@ cancelled + failed + dead. Ends are counted in the same write that ends a push.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -99,6 +100,10 @@ class Broadcasts:
         if broadcast is None:
             raise NotFound("no broadcast has this id, or its record is no longer kept", code="no_broadcast")
         return broadcast
+
+    def by_status(self) -> Counter[str]:
+        """How many records are kept of each status."""
+        return Counter(broadcast.what.status.value for broadcast in self._all.values())
 
     def page(self, before: str, limit: int) -> list[Broadcast]:
         """Broadcasts made before the one with this id ("": all), newest first, at most ``limit``."""
