@@ -22,7 +22,7 @@ from heartcast.gateway.sse import StreamGateway
 from heartcast.gateway.websocket import IsAllowedOrigin, WebSocketGateway, any_origin
 from heartcast.realtime.namespaces import Mode
 from heartcast.realtime.options import RealtimeOptions
-from heartcast.realtime.realtime import Realtime, Verify, no_tokens
+from heartcast.realtime.realtime import Realtime, Shared, Verify, no_tokens
 from heartcast.testing.clock import ManualClock
 
 _SERVER = Identity(is_server=True)
@@ -128,15 +128,19 @@ async def realtime_server(
     verify: Verify = no_tokens,
     is_allowed_origin: IsAllowedOrigin = any_origin,
     port: int = 0,
+    shared: Shared | None = None,
 ) -> AsyncIterator[RealtimeServer]:
     """Serve on loopback until the block ends; every connection is closed then.
 
     Args:
+        shared: What it has together with other processes.
         port: 0 takes a free one; a number lets a "restarted" server come back at its place.
     """
     clock = clock or SystemClock()
     loop = asyncio.get_running_loop()
-    realtime = Realtime(options or RealtimeOptions(), clock, loop, IdSource(clock), verify=verify, mode=mode)
+    realtime = Realtime(
+        options or RealtimeOptions(), clock, loop, IdSource(clock), verify=verify, mode=mode, shared=shared
+    )
     sockets = WebSocketGateway(realtime, is_allowed_origin)
     server = RealtimeServer(realtime, sockets, StreamGateway(realtime, lambda origin: _CORS))
     listener = await loop.create_server(lambda: _Front(server), "127.0.0.1", port)
