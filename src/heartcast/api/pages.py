@@ -45,6 +45,7 @@ class _File(NamedTuple):
 
 _FILES = (
     _File("/widget/heart.js", "widget/heart.js", _JS, "The heart button, for any page, by one script tag."),
+    _File("/sdk/heartcast.js", "sdk/heartcast.js", _JS, "Pushes in a page: shown once, acknowledged."),
     _File("/demo", "demo/index.html", _HTML, "A small news page that shows everything at work."),
     _File("/demo/app.js", "demo/app.js", _JS, "The demonstration's script."),
     _File("/demo/style.css", "demo/style.css", _CSS, "The demonstration's style."),
@@ -103,7 +104,7 @@ def _serve(file: _File) -> Callable[[Call], Answer]:
 
 
 def _headers(file: _File, etag: bytes) -> Headers:
-    is_shared = file.path.startswith("/widget/")
+    is_shared = file.path.startswith(("/widget/", "/sdk/"))
     own: Headers = _PAGE_HEADERS if file.content_type == _HTML else ()
     if is_shared:
         # Pages that isolate themselves (COEP) may load only what says that it may be loaded.
