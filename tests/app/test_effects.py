@@ -17,7 +17,11 @@ from heartcast.core.clock import SystemClock
 from heartcast.testing.providers import Receiver
 from heartcast.testing.server import RunningServer, running
 
-CREDIT = {"HEARTCAST_HEARTS__CREDIT__IS_ON": "true", "HEARTCAST_HEARTS__CREDIT__DAILY_CAP": "2"}
+CREDIT = {
+    "HEARTCAST_HEARTS__CREDIT__IS_ON": "true",
+    "HEARTCAST_HEARTS__CREDIT__DAILY_CAP": "2",
+    "HEARTCAST_HEARTS__AUDIT__IS_ON": "true",
+}
 
 
 def _ask(server: RunningServer, path: str, body: object = None) -> Any:
@@ -59,6 +63,11 @@ def test_hearts_earn_credit_that_survives_a_kill(tmp_path: Path) -> None:
         assert reasons == [("c", "cap", 0), ("b", "award", 1), ("a", "award", 1)]
         assert rest["next_before"] is None
         assert _status(server, "/api/v1/users/u2/credit/entries?limit=0") == 422
+        verdict = _until(server, "/api/v1/audit/verdict", "records", 4)
+        assert verdict["wrong"] is None
+        log = _ask(server, "/api/v1/audit?user_id=u%201&limit=2")["items"]
+        assert [(one["number"], one["user_id"]) for one in log] == [(1, "u 1"), (2, "u 1")]
+        assert _status(server, "/api/v1/audit?limit=0") == 422
         with urllib.request.urlopen(f"{server.url}/metrics", timeout=5) as answer:
             assert 'heartcast_events_lag{follower="credit"} 0.0' in answer.read().decode()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from heartcast.api import heart_credit, heart_events, heart_webhooks
+from heartcast.api import heart_audit, heart_credit, heart_events, heart_webhooks
 from heartcast.api.route import Route
 from heartcast.app.settings import Settings
 from heartcast.backends.fetch import Bounds
@@ -16,6 +16,7 @@ from heartcast.backends.post import Poster, check_url
 from heartcast.core.bus import Bus
 from heartcast.core.clock import Clock
 from heartcast.core.errors import InvalidInput, SettingsError
+from heartcast.hearts.audit import Audit
 from heartcast.hearts.auditor import Auditor
 from heartcast.hearts.credit import Ledger
 from heartcast.hearts.following import FILE_NAME, EffectsFile, Follower
@@ -74,6 +75,10 @@ def effects(settings: Settings, clock: Clock, store: HeartStore, bus: Bus[HeartC
         ledger = Ledger(options.credit, file)
         routes += heart_credit.routes(ledger, clock.wall_ms)
         parts.append(Follower("credit", feed, file, ledger.take).run)
+    if file is not None and options.audit.is_on:
+        audit = Audit(file)
+        routes += heart_audit.routes(audit)
+        parts.append(Follower("audit", feed, file, audit.take).run)
     if file is not None and options.webhooks.endpoints:
         bounds = Bounds(options.webhooks.timeout_s, _MAX_REPLY_BYTES, options.webhooks.allow_private)
         poster = Poster(bounds, clock=clock)
@@ -87,6 +92,7 @@ def _file(settings: Settings) -> EffectsFile | None:
     options = settings.hearts
     wanted = {
         "hearts.credit.is_on": options.credit.is_on,
+        "hearts.audit.is_on": options.audit.is_on,
         "hearts.webhooks": bool(options.webhooks.endpoints),
     }
     for path, is_on in wanted.items():

@@ -16,6 +16,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from heartcast.cli.hearts_audit import audit
 from heartcast.cli.hearts_keep import backup, restore, verify
 from heartcast.core.clock import SystemClock
 from heartcast.core.errors import HeartcastError, InvalidInput
@@ -32,7 +33,7 @@ def hearts() -> None:
     """Work on the hearts of a data folder."""
 
 
-for _command in (verify, backup, restore):
+for _command in (verify, backup, restore, audit):
     hearts.add_command(_command)
 
 

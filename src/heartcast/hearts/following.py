@@ -30,10 +30,20 @@ _REST_S = 1.0
 """After a failure, before the next attempt."""
 
 _WEBHOOKS = "CREATE TABLE webhook (name TEXT PRIMARY KEY, is_disabled INTEGER NOT NULL) WITHOUT ROWID"
+_AUDIT = """
+CREATE TABLE audit (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, event TEXT NOT NULL UNIQUE, person TEXT NOT NULL,
+    record BLOB NOT NULL, hash BLOB NOT NULL
+);
+CREATE INDEX audit_person ON audit (person, number);
+CREATE TABLE person (
+    user TEXT PRIMARY KEY, pseudonym TEXT NOT NULL UNIQUE, key BLOB NOT NULL
+) WITHOUT ROWID
+"""
 SCHEMA = Schema(
     application_id=0x68656666,  # "heff"
-    version=2,
-    script=f"""{_WEBHOOKS};
+    version=3,
+    script=f"""{_WEBHOOKS};{_AUDIT};
     CREATE TABLE place (name TEXT PRIMARY KEY, epoch TEXT NOT NULL, number INTEGER NOT NULL);
     CREATE TABLE award (
         user TEXT NOT NULL, target TEXT NOT NULL, kind TEXT NOT NULL,
@@ -50,7 +60,7 @@ SCHEMA = Schema(
         user TEXT PRIMARY KEY, points INTEGER NOT NULL, day INTEGER NOT NULL, awarded INTEGER NOT NULL
     ) WITHOUT ROWID
     """,
-    upgrades=(_WEBHOOKS,),
+    upgrades=(_WEBHOOKS, _AUDIT),
 )
 
 T = TypeVar("T")
@@ -74,7 +84,11 @@ class EffectsFile:
         except BaseException:
             self._close_lock()
             raise
+        # What is deleted is overwritten: a key that could be found again would not be deleted.
+        self._connection.execute("PRAGMA secure_delete = ON")
         self._thread = ThreadPoolExecutor(1, "heart-effects")
+        self.has_secrets_left = False
+        """Set by a query that deleted a key: after its commit the log of writes is emptied, too."""
 
     async def ask(self, query: Callable[[sqlite3.Connection], T]) -> T:
         """Run a query, or a change, as one transaction.
@@ -88,7 +102,11 @@ class EffectsFile:
         try:
             with self._connection as connection:
                 connection.execute("BEGIN IMMEDIATE")
-                return query(connection)
+                answer = query(connection)
+            if self.has_secrets_left:
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                self.has_secrets_left = False
+            return answer
         except sqlite3.Error as error:
             raise unavailable(error) from error
 

@@ -230,6 +230,13 @@ class EventWebhookOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
             raise ValueError("retry_max_s: must be between retry_first_s and 86400")
 
 
+class AuditOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A chained log of who did what, in ``effects.db`` of the data folder. Needs the outbox."""
+
+    is_on: bool = False
+    """Whether it is kept. It only grows."""
+
+
 class AuditorOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Counting hearts again, all the time, to prove the counts that are told."""
 
@@ -333,6 +340,7 @@ class HeartOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     outbox: OutboxOptions = msgspec.field(default_factory=OutboxOptions)
     webhooks: EventWebhookOptions = msgspec.field(default_factory=EventWebhookOptions)
+    audit: AuditOptions = msgspec.field(default_factory=AuditOptions)
     auditor: AuditorOptions = msgspec.field(default_factory=AuditorOptions)
     credit: CreditOptions = msgspec.field(default_factory=CreditOptions)
     sqlite: SqliteOptions = msgspec.field(default_factory=SqliteOptions)
@@ -361,6 +369,8 @@ class HeartOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             raise ValueError("undo_window_s: must be 0, or between 1 and 315360000")
         if self.webhooks.endpoints and not self.outbox.is_on:
             raise ValueError("webhooks: needs events; set outbox.is_on")
+        if self.audit.is_on and not self.outbox.is_on:
+            raise ValueError("audit: needs events; set outbox.is_on")
         if self.credit.is_on and not self.outbox.is_on:
             raise ValueError("credit: needs events; set outbox.is_on")
         if self.store == "postgres" and not self.postgres_dsn:
