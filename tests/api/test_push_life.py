@@ -98,7 +98,7 @@ def api() -> Api:
 
 GATES = [
     "expired", "cancelled", "preference", "dedupe", "experiment", "frequency", "quiet_hours", "merge",
-    "route",
+    "route", "digest",
 ]  # fmt: skip
 
 

@@ -138,3 +138,42 @@ async def test_kill_9_while_it_is_posting_repeats_but_never_loses(serve: Serve, 
         for push_id in accepted:
             await ends_well(server, push_id)
         assert len(accepted) > KILLS * 5
+
+
+async def test_kill_9_while_digests_are_made_leaves_each_push_in_exactly_one(
+    serve: Serve, tmp_path: Path
+) -> None:
+    accepted: set[str] = set()
+
+    def push_some(server: RunningServer) -> None:
+        for number in range(120):
+            body = {
+                "user_id": number % 5, "template": "news_v2", "payload": {"title": "x"},
+                "routes": ["webhook"], "digest_key": "k", "digest_window": 1,
+            }  # fmt: skip
+            accepted.add(call(server, "POST", "/push", body)["id"])
+
+    async with Receiver() as receiver:
+        server = await asyncio.to_thread(serve, "--data-dir", str(tmp_path), environ=ENVIRON)
+        await asyncio.to_thread(call, server, "PUT", "/api/v1/webhooks/crm", {"url": receiver.url})
+        await asyncio.to_thread(push_some, server)
+        # The first digests are under way: some are merged and posted, some not yet.
+        await until(lambda: len(receiver.received) >= 1)
+        await asyncio.to_thread(server.kill)
+        server = await asyncio.to_thread(serve, "--data-dir", str(tmp_path), environ=ENVIRON)
+        await until(lambda: {one for ids in digests(receiver).values() for one in ids} >= accepted)
+        inside_of = [push_id for ids in digests(receiver).values() for push_id in ids]
+        assert sorted(inside_of) == sorted(accepted)
+        assert len(digests(receiver)) < len(accepted)
+
+
+def digests(receiver: Receiver) -> dict[str, list[str]]:
+    """Ids of the pushes inside of each that was taken, by its own id."""
+    found = {}
+    for request in receiver.accepted:
+        body = json.loads(request.body)
+        for part in body if isinstance(body, list) else [body]:
+            data = part["data"]
+            items = data["payload"].get("digest", {"pushes": [{"id": data["id"]}]})["pushes"]
+            found[data["id"]] = [item["id"] for item in items]
+    return found

@@ -24,6 +24,8 @@ MAX_AHEAD_S = 366 * 86_400.0
 """``send_at`` and ``ttl`` reach at most a year: further away nobody remembers why."""
 DEDUPE_WINDOW_S = 86_400.0
 MAX_DEDUPE_WINDOW_S = 30 * 86_400.0
+DIGEST_WINDOW_S = 3_600.0
+MAX_DIGEST_WINDOW_S = 7 * 86_400.0
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(Z|z|[+-]\d\d:\d\d)?").fullmatch
 
 
@@ -60,6 +62,10 @@ class PushRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Seconds; a day when left out."""
     collapse_key: str | None = None
     """Of pushes to one user with one key only the newest counts while they wait."""
+    digest_key: str | None = None
+    """Pushes to one user with one key wait for each other, and leave as one."""
+    digest_window: float | None = None
+    """Seconds that the first of them waits for others; an hour when left out."""
     locale: str | None = None
     """Language tag of its texts, like ``de`` or ``pt-BR``; the user's own when left out."""
     routes: list[str] | None = None
@@ -88,6 +94,7 @@ def extra_of(request: PushRequest, now_ms: int) -> Extra | None:
         raise _conflict("dedupe_window means nothing without dedupe_key", "/dedupe_window")
     if request.dedupe_window is not None and not 0 < request.dedupe_window <= MAX_DEDUPE_WINDOW_S:
         raise InvalidInput("must be more than 0 and at most 30 days, in seconds", pointer="/dedupe_window")
+    _check_digest(request)
     routes = routes_of(request.routes)
     fallback, fallback_ms = fallback_of(request.fallback, routes)
     extra = Extra(
@@ -98,6 +105,7 @@ def extra_of(request: PushRequest, now_ms: int) -> Extra | None:
         category=_name(request.category, "/category"),
         dedupe_key=_name(request.dedupe_key, "/dedupe_key"),
         collapse_key=_name(request.collapse_key, "/collapse_key"),
+        digest_key=_name(request.digest_key, "/digest_key"),
         locale=check_locale(request.locale, "/locale") if request.locale is not None else "",
         routes=routes,
         fallback=fallback,
@@ -105,7 +113,22 @@ def extra_of(request: PushRequest, now_ms: int) -> Extra | None:
     )
     if extra.dedupe_key:
         extra.dedupe_ms = round((request.dedupe_window or DEDUPE_WINDOW_S) * 1000)
+    if extra.digest_key:
+        extra.digest_ms = round((request.digest_window or DIGEST_WINDOW_S) * 1000)
     return None if _is_plain(extra) else extra
+
+
+def _check_digest(request: PushRequest) -> None:
+    if request.digest_window is not None and request.digest_key is None:
+        raise _conflict("digest_window means nothing without digest_key", "/digest_window")
+    if request.digest_window is not None and not 1 <= request.digest_window <= MAX_DIGEST_WINDOW_S:
+        raise InvalidInput("must be at least 1 and at most 7 days, in seconds", pointer="/digest_window")
+    if request.digest_key is not None and request.send_at is not None:
+        raise _conflict("a digest has a time of its own; leave one of the two out", "/send_at")
+    if request.digest_key is not None and request.collapse_key is not None:
+        raise _conflict("only the newest counts, or all together; leave one of the two out", "/collapse_key")
+    if request.digest_key is not None and "digest" in request.payload:
+        raise _conflict("a digest puts the others there; give this field another name", "/payload/digest")
 
 
 def due_of(send_at: str | None, zone: str | None, now_ms: int) -> int | None:
@@ -168,6 +191,7 @@ def _is_plain(extra: Extra) -> bool:
         or extra.category
         or extra.dedupe_key
         or extra.collapse_key
+        or extra.digest_key
         or extra.locale
         or extra.has_routes
     )

@@ -19,6 +19,7 @@ from heartcast.core.errors import BodyTooLarge, Overloaded, StoreUnavailable, Un
 from heartcast.core.hashing import shard_of
 from heartcast.core.ids import IdSource
 from heartcast.core.names import user_text
+from heartcast.push.digests import Digests
 from heartcast.push.gates.repeats import Collapses, Duplicates, dedupe_note
 from heartcast.push.journal import Change, Journal, Note
 from heartcast.push.ledger import Ledger
@@ -52,6 +53,7 @@ class Intake:
         waiting: Waiting,
         duplicates: Duplicates,
         collapses: Collapses,
+        digests: Digests,
     ) -> None:
         self._options = options
         self._clock = clock
@@ -63,6 +65,7 @@ class Intake:
         self._waiting = waiting
         self._duplicates = duplicates
         self._collapses = collapses
+        self._digests = digests
         self.is_stopping = False
         self.refused = 0
         """Pushes answered with 503."""
@@ -116,6 +119,8 @@ class Intake:
         try:
             if extra is not None:
                 push.extra = extra
+                if extra.digest_key:
+                    self._digests.join(push, now_ms)
                 self._waiting.check_room(extra.due_ms)
                 if extra.dedupe_key:
                     self._duplicates.check_room()
@@ -185,6 +190,8 @@ class Intake:
         """Let a push wait in its shard, behind what is there."""
         shard = self._pool.shards[shard_of(push.user, self._options.shards)]
         shard.put(push)
+        if push.extra is not None:
+            self._digests.queued(push)
         if not shard.is_listed:
             self._pool.wake(shard)
 

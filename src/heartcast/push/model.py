@@ -88,6 +88,9 @@ class Extra(msgspec.Struct, gc=False, eq=False, omit_defaults=True, kw_only=True
     dedupe_key: str = ""
     dedupe_ms: int = 0
     collapse_key: str = ""
+    digest_key: str = ""
+    digest_ms: int = 0
+    """How long the window is that it opens, if it does."""
     locale: str = ""
     """Language tag of its texts; "": the user's, and where there is none, the template's base."""
     broadcast: str = ""

@@ -49,8 +49,9 @@ class QuietHours(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     zone: str
     """An IANA time zone, like ``Europe/Berlin``."""
     windows: list[Window]
-    mode: Literal["defer", "drop"] = "defer"
-    """``defer``: pushes wait for the end; ``drop``: they are suppressed."""
+    mode: Literal["defer", "drop", "digest"] = "defer"
+    """``defer``: pushes wait for the end; ``digest``: and come as one then; ``drop``: they are
+    suppressed."""
 
 
 class Frequency(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -80,12 +81,20 @@ class Preferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
 class Quiet:
     """Quiet hours, ready to be asked."""
 
-    __slots__ = ("_windows", "_zone", "drops")
+    __slots__ = ("_windows", "_zone", "digests", "drops")
 
-    def __init__(self, zone: ZoneInfo, windows: list[tuple[time, time, frozenset[int]]], drops: bool) -> None:
+    def __init__(
+        self,
+        zone: ZoneInfo,
+        windows: list[tuple[time, time, frozenset[int]]],
+        *,
+        drops: bool = False,
+        digests: bool = False,
+    ) -> None:
         self._zone = zone
         self._windows = windows
         self.drops = drops
+        self.digests = digests
 
     def until_ms(self, now_ms: int) -> int | None:
         """Wall time at which quiet ends; None: it is not quiet now.
@@ -201,7 +210,7 @@ def _quiet(hours: QuietHours) -> Quiet:
         if not days:
             raise InvalidInput("must name at least one day; leave it out for all", pointer=f"{at}/days")
         windows.append((start, end, days))
-    return Quiet(zone, windows, hours.mode == "drop")
+    return Quiet(zone, windows, drops=hours.mode == "drop", digests=hours.mode == "digest")
 
 
 def _time(text: str, pointer: str) -> time:

@@ -24,6 +24,8 @@ from heartcast.push.broadcasts import Broadcasts
 from heartcast.push.dead import KIND as DEAD
 from heartcast.push.dead import DeadLetters
 from heartcast.push.delivery import Delivery, Report
+from heartcast.push.digests import KIND as DIGESTS
+from heartcast.push.digests import Digests
 from heartcast.push.gates import Chain, Gate, Verdict
 from heartcast.push.gates.cap import KIND as CAPS
 from heartcast.push.gates.cap import Caps
@@ -140,9 +142,14 @@ class PushService:
         self.topics = Topics(options.max_subscriptions)
         self._duplicates = Duplicates(options.max_dedupe_keys, self._note)
         self._collapses = Collapses(self._replace)
+        self._digests = Digests(
+            options.max_payload_bytes, wishes_of=self.preferences.find, note=self._note,
+            may_pass=self._may_pass, absorb=self._absorb,
+        )  # fmt: skip
         self.intake = Intake(
             options, clock=clock, ids=ids, templates=templates, journal=self.journal, ledger=self.ledger,
             pool=self.pool, waiting=self.waiting, duplicates=self._duplicates, collapses=self._collapses,
+            digests=self._digests,
         )  # fmt: skip
         self.accept = self.intake.accept
         self.broadcasts = Broadcasts(
@@ -184,6 +191,7 @@ class PushService:
             quiet_hours(wishes_of, round(self.options.quiet_jitter_s * 1000)),
             self._collapses.gate(),
             route_choice(wishes_of, self.outgoing.why_not),
+            self._digests.gate(),
         ]
 
     @property
@@ -251,6 +259,7 @@ class PushService:
         )
         del rounds[:-MAX_ROUNDS]
         if verdict.state is State.DEFERRED:
+            self._digests.left(push)
             self.waiting.defer(push, verdict.until_ms, now_ms)
         else:
             self.ledger.end(push, verdict.state, verdict.reason, now_ms)
@@ -319,7 +328,20 @@ class PushService:
             # Its user misses nothing: the newer one stands for it.
             self._settling.settle([older], is_lost=False, now_ms=now_ms)
 
+    def _may_pass(self, push: Push, now_ms: int) -> bool:
+        return self.chain.may_pass(push, now_ms)
+
+    def _absorb(self, push: Push, others: list[Push], payload: bytes, now_ms: int) -> None:
+        self.ledger.resize(push, payload)
+        for other in others:
+            other.made_special().rounds.append(
+                Round(now_ms, "digest", State.SUPPRESSED.value, "merged", 0, push.id)
+            )
+            self.ledger.end(other, State.SUPPRESSED, "merged", now_ms)
+        self.journal.write(Change(changed=[push], ended=others), None)
+
     def _ended(self, push: Push) -> None:
+        self._digests.left(push)
         if push.asked.has_routes:
             self.outgoing.ended(push)
         if push.asked.dedupe_key:
@@ -400,6 +422,7 @@ class PushService:
         self.topics.restore(self.journal.notes(SUBSCRIPTIONS, now_ms), self.journal.notes(KNOWN, now_ms))
         self.broadcasts.restore(now_ms)
         self.webhooks.restore(self.journal.notes(WEBHOOKS, now_ms))
+        self._digests.restore(self.journal.notes(DIGESTS, now_ms))
         self.outgoing.restore(self.journal.notes(ROUTES, now_ms))
 
     def _restore_sent(self, push: Push) -> None:
@@ -423,6 +446,7 @@ class PushService:
         self.ledger.forget(now_ms)
         self.inbox.forget(now_ms)
         self._duplicates.forget(now_ms)
+        self._digests.forget(now_ms)
         self._sweeps += 1
         if self._sweeps % FORGET_EVERY == 0:
             self.once.forget(now_ms)

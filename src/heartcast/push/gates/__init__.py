@@ -74,6 +74,10 @@ class Chain:
         """The gates' names, in the order in which they are asked."""
         return [gate.name for gate in self._gates]
 
+    def may_pass(self, push: Push, now_ms: int) -> bool:
+        """Whether all gates would let the push pass now. Nothing is counted."""
+        return all(ask(push, now_ms) is None for _, ask in self._all)
+
     def ask(self, push: Push, now_ms: int) -> tuple[str, Verdict] | None:
         """The first verdict and who gave it; None: all let the push pass, and have counted it."""
         if push.extra is not None:
