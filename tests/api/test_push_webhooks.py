@@ -54,7 +54,7 @@ def test_a_push_goes_there_and_its_trace_says_so(api: Api) -> None:
     api.rig.turns.advance(0.1)
     state = api.get(push_id)
     assert (state["status"], state["attempts"]) == ("delivered", 1)
-    assert [step["step"] for step in state["trace"]][-3:] == ["route", "webhook", "end"]
+    assert [step["step"] for step in state["trace"]][-3:] == ["digest", "webhook", "end"]
     health = api.call("GET", "/healthz")[1]
     assert [(route["name"], route["circuit"]) for route in health["routes"]] == [
         ("realtime", ""),

@@ -8,8 +8,8 @@ When that is over too, and the push is not in an inbox where its user may still 
 it dies, and its letter is kept.
 
 How far a push has come is a note in the journal, ``r:<id>``: a new process goes on with
-the next try instead of asking the gates again. It is written before the first try, so a
-try may be repeated by a crash but is never forgotten.
+the next try instead of asking the gates again. The push itself stays where it is kept until it
+has ended, so a crash may repeat a try and forgets none.
 """
 
 from __future__ import annotations
