@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -223,3 +224,20 @@ async def test_a_live_message_without_a_server_says_so(make_node: Callable[..., 
 
     await eventually(lambda: answers)
     assert isinstance(answers[0], StoreUnavailable)
+
+
+async def test_a_busy_channel_that_is_compared_all_the_time_is_not_taken_for_lost(
+    make_node: Callable[..., RedisNode],
+) -> None:
+    node, publisher = make_node(compare_s=0.02), make_node()
+    await node.watch(LOGGED)
+    answers: list[object] = []
+    count = 40 * HISTORY_SIZE
+    for number in range(count):
+        publisher.log.append(LOGGED, b"%d" % number, None, None, answers.append)
+        if number % (4 * HISTORY_SIZE) == 0:
+            await asyncio.sleep(0.01)
+
+    await eventually(lambda: len(node.publications) == count)
+    assert node.lost_channels == []
+    assert node.offsets(LOGGED) == list(range(1, count + 1))

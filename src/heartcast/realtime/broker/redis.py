@@ -13,6 +13,7 @@ for what is in no log; ``!\\n<line>`` for who comes and goes.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,10 @@ from heartcast.realtime.once import TTL_S
 from heartcast.realtime.rounds import Rounds
 
 _EVERYTHING = 1 << 40
+_MAX_EARLY = 10_000
+"""Messages kept while the log is asked; of more, the log is asked again."""
+_DOUBT_S = 0.1
+"""What the log no longer has may be on its way by pub/sub: it is given so long before it counts as lost."""
 
 # A publication that no log keeps, sent once per key. ARGV: channel, message, ms the key is kept.
 _SEND_ONCE = Script(
@@ -42,7 +47,16 @@ SCRIPTS = (_SEND_ONCE,)
 class _Place:
     """Where this node stands in a channel it watches."""
 
-    __slots__ = ("is_asking", "is_confirmed", "is_live", "must_ask", "position", "waiting")
+    __slots__ = (
+        "doubted_s",
+        "early",
+        "is_asking",
+        "is_confirmed",
+        "is_live",
+        "must_ask",
+        "position",
+        "waiting",
+    )
 
     def __init__(self) -> None:
         self.position: Position | None = None
@@ -54,6 +68,10 @@ class _Place:
         self.is_asking = False
         self.must_ask = False
         """The answer under way may come too early: more happened since the question."""
+        self.doubted_s: float | None = None
+        """Since when something seems to be lost (the loop's time); None: nothing does."""
+        self.early: list[tuple[Position, str]] = []
+        """Position and entry of what arrived while the log was asked and does not follow ours."""
         self.waiting: list[Watched] = []
 
     def answer(self, failure: StoreUnavailable | None) -> None:
@@ -163,13 +181,25 @@ class RedisBroker:
         position = Position(int(number), epoch)
         if not position.offset:
             receiver.arrived(channel, publication_of(entry, 0))
-        elif place.is_asking or place.position is None:
-            place.must_ask = True
-        elif position == place.position._replace(offset=place.position.offset + 1):
-            place.position = position
-            receiver.arrived(channel, publication_of(entry, position.offset))
-        elif position.epoch != place.position.epoch or position.offset > place.position.offset:
-            self._ask(channel, place)
+        elif not self._takes(channel, place, position, entry) and not _is_old(place.position, position):
+            # Kept, because on a busy channel more would arrive, and be missed, with every question.
+            if len(place.early) < _MAX_EARLY:
+                place.early.append((position, entry))
+            else:
+                place.must_ask = True
+            if not place.is_asking and place.position is not None:
+                self._ask(channel, place)
+
+    def _takes(self, channel: str, place: _Place, position: Position, entry: str) -> bool:
+        """Hand on what follows our place."""
+        ours = place.position
+        if ours is None or position != ours._replace(offset=ours.offset + 1):
+            return False
+        assert self._receiver is not None
+        place.position = position
+        place.doubted_s = None
+        self._receiver.arrived(channel, publication_of(entry, position.offset))
+        return True
 
     def _confirmed(self, name: str) -> None:
         channel = _channel_of(name)
@@ -202,6 +232,7 @@ class RedisBroker:
             return
         place.is_asking = True
         place.must_ask = False
+        asked = place.position
 
         def answered(answer: Complete | Gap | StoreUnavailable) -> None:
             place.is_asking = False
@@ -211,24 +242,49 @@ class RedisBroker:
                 # The next look asks again.
                 place.answer(answer)
             else:
-                self._heal(channel, place, answer)
+                self._heal(channel, place, asked, answer)
 
         self._log.since(channel, place.position, _EVERYTHING, answered)
 
-    def _heal(self, channel: str, place: _Place, answer: Complete | Gap) -> None:
-        receiver = self._receiver
+    def _heal(self, channel: str, place: _Place, asked: Position | None, answer: Complete | Gap) -> None:
+        """Bring our place to where the log is, or declare that it cannot be."""
+        receiver, ours = self._receiver, place.position
         assert receiver is not None
-        is_first = place.position is None
-        place.position = answer.top
-        if isinstance(answer, Gap):
+        if ours is None:
+            place.position = answer.top
+        elif ours.epoch == answer.top.epoch and ours.offset >= answer.top.offset:
+            pass  # what followed arrived by itself meanwhile
+        elif isinstance(answer, Complete):
+            place.position = answer.top
+            missed = [publication for publication in answer.publications if publication.offset > ours.offset]
+            self.healed += len(missed)
+            for publication in missed:
+                receiver.arrived(channel, publication)
+        elif ours != asked and ours.epoch == answer.top.epoch:
+            place.must_ask = True  # we have moved since: what came before that is not missing
+        elif ours.epoch == answer.top.epoch and not self._is_certain(channel, place):
+            return  # asked again a little later
+        else:
+            place.position = answer.top
             self.losses += 1
             receiver.lost(channel)
-        elif not is_first:
-            self.healed += len(answer.publications)
-            for publication in answer.publications:
-                receiver.arrived(channel, publication)
-        if self._places.get(channel) is not place:
-            return
+        place.doubted_s = None
+        if self._places.get(channel) is place:
+            self._go_on(channel, place)
+
+    def _is_certain(self, channel: str, place: _Place) -> bool:
+        """Whether what the log no longer has had its time to arrive by itself."""
+        loop = asyncio.get_running_loop()
+        if place.doubted_s is None:
+            place.doubted_s = loop.time()
+            loop.call_later(_DOUBT_S, self._compare, channel)
+        return loop.time() >= place.doubted_s + 0.9 * _DOUBT_S  # timers may fire a little early
+
+    def _go_on(self, channel: str, place: _Place) -> None:
+        early, place.early = place.early, []
+        for position, entry in early:
+            if not self._takes(channel, place, position, entry) and not _is_old(place.position, position):
+                place.must_ask = True
         if place.must_ask:
             self._ask(channel, place)
         elif place.is_confirmed:
@@ -250,6 +306,11 @@ class RedisBroker:
     async def close(self) -> None:
         self._comparisons.stop()
         await self._feed.close()
+
+
+def _is_old(ours: Position | None, other: Position) -> bool:
+    """Whether we are beyond this position already."""
+    return ours is not None and other.epoch == ours.epoch and other.offset <= ours.offset
 
 
 def _channel_of(name: str) -> str:
