@@ -5,7 +5,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heartcast.core.ids import IdSource, is_id
+from heartcast.core.ids import IdSource, ShardIds, is_id, shard_in
 from heartcast.testing import ManualClock
 
 
@@ -81,3 +81,30 @@ def test_skipping_past_an_old_id_or_none_changes_nothing() -> None:
 
 def clock_later(clock: ManualClock) -> ManualClock:
     return ManualClock(clock.wall_ms() + 2)
+
+
+def test_ids_of_shards_name_their_shard_and_increase_within_it(clock: ManualClock) -> None:
+    source = IdSource(clock)
+    shards = [ShardIds(source, shard) for shard in (0, 63, 1023)]
+    made: list[list[str]] = [[], [], []]
+    for n in range(300):
+        for ids, shard in zip(made, shards, strict=True):
+            ids.append(shard.next())
+        clock.advance(0.001 * (n % 2))
+    assert all(is_id(text) for ids in made for text in ids)
+    assert [{shard_in(text) for text in ids} for ids in made] == [{0}, {63}, {1023}]
+    assert all(ids == sorted(set(ids)) for ids in made)
+
+
+def test_a_text_that_is_no_id_names_no_shard() -> None:
+    assert shard_in("") is None
+    assert shard_in("not-an-id-but-26-characters") is None
+
+
+def test_after_a_takeover_a_shards_ids_go_on_behind_those_of_a_faster_clock(clock: ManualClock) -> None:
+    ahead = ManualClock()
+    ahead.advance(3600)
+    last = ShardIds(IdSource(ahead), 7).next()
+    mine = ShardIds(IdSource(clock), 7)
+    mine.skip_past(last)
+    assert mine.next() > last

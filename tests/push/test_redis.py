@@ -12,10 +12,14 @@ from itertools import count
 import pytest
 
 from heartcast.backends.redis_pipe import RedisPipe
+from heartcast.core.clock import SystemClock
 from heartcast.core.errors import HeartcastError, Overloaded, StoreUnavailable
+from heartcast.core.ids import IdSource
 from heartcast.push.acceptor import Acceptor
 from heartcast.push.journal import Change, Note
 from heartcast.push.model import Push, State
+from heartcast.push.options import PushOptions
+from heartcast.push.templates import load
 from heartcast.testing.contracts.inbox import append, pushes_for
 from heartcast.testing.contracts.journal import HORIZON_MS, NOW_MS, a_push, write
 from heartcast.testing.redis_server import RedisServer
@@ -36,7 +40,11 @@ async def pipe(valkey: RedisServer) -> AsyncIterator[RedisPipe]:
 
 
 def acceptor(pipe: RedisPipe, max_waiting: int = 1_000) -> Acceptor:
-    return Acceptor(pipe, max_waiting=max_waiting, max_kept=10_000, accepted=lambda shard: None)
+    ids = IdSource(SystemClock())
+    options = PushOptions(max_queued_per_shard=max_waiting, max_kept=max_waiting)
+    return Acceptor(
+        pipe, options, clock=SystemClock(), ids=ids, templates=load(), accepted=lambda shard: None
+    )
 
 
 async def accept(acceptor: Acceptor, shard: int, *names: str) -> list[HeartcastError | None]:

@@ -21,7 +21,7 @@ that can be asked for. Every write takes an ``Idempotency-Key``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -40,7 +40,7 @@ from heartcast.api import (
 from heartcast.api.push_once import Tickets
 from heartcast.api.push_post import MAX_BATCH, PushAccepted
 from heartcast.api.route import Answer, Call, Route
-from heartcast.push.health import ShardHealth
+from heartcast.push.health import ShardHealth, worst_of
 from heartcast.push.service import PushService
 
 __all__ = ["MAX_BATCH", "PushAccepted", "routes"]
@@ -105,15 +105,8 @@ def routes(service: PushService, degraded: Callable[[], list[str]] = list) -> li
     """
     tickets = Tickets(service.once, service.wall_ms)
 
-    def health(_: Call) -> Answer:
-        shards = service.health()
-        routes = [RouteState(*route) for route in service.route_health()]
-        size = service.delivery.merging.size
-        is_stalled = any(shard.is_stalled for shard in shards)
-        limping = degraded()
-        status = "stalled" if is_stalled else "degraded" if limping else "ok"
-        body = Health(status, [_shard_state(shard, size) for shard in shards], routes, limping)
-        return Answer(503 if is_stalled else 200, _encode(body), ((b"cache-control", b"no-store"),))
+    def answer_health(_: Call) -> Answer:
+        return health([service], degraded())
 
     return [
         *push_post.routes(service, tickets),
@@ -130,7 +123,7 @@ def routes(service: PushService, degraded: Callable[[], list[str]] = list) -> li
             Route(
                 method="GET",
                 path=path,
-                handler=health,
+                handler=answer_health,
                 summary="Every shard's queues, judged by progress.",
                 tag="operation",
                 answers={200: Health, 503: Health},
@@ -140,6 +133,20 @@ def routes(service: PushService, degraded: Callable[[], list[str]] = list) -> li
             for path in ("/healthz", "/health")
         ),
     ]
+
+
+def health(services: Iterable[PushService], degraded: list[str]) -> Answer:
+    """The answer to a probe, of these services and with these names of what works only in part."""
+    shards, routes = [], []
+    for service in services:
+        size = service.delivery.merging.size
+        shards += [(shard, size) for shard in service.health()]
+        routes += service.route_health()
+    is_stalled = any(shard.is_stalled for shard, _ in shards)
+    status = "stalled" if is_stalled else "degraded" if degraded else "ok"
+    states = [_shard_state(shard, size) for shard, size in shards]
+    body = Health(status, states, [RouteState(*route) for route in worst_of(routes)], degraded)
+    return Answer(503 if is_stalled else 200, _encode(body), ((b"cache-control", b"no-store"),))
 
 
 def _shard_state(shard: ShardHealth, size: int) -> ShardState:

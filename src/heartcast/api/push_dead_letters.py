@@ -115,8 +115,10 @@ class _DeadApi:
             fallback_ms=extra.fallback_ms,
         )
         taken = self._service.intake.take(letter.user_id, name, payload, again)
-        push, shard = taken
-        accepted = PushAccepted(push.id, letter.user_id, name, "queued", shard, rfc3339(push.accepted_ms))
+        push, _ = taken
+        accepted = PushAccepted(
+            push.id, letter.user_id, name, "queued", self._service.shard_of(push), rfc3339(push.accepted_ms)
+        )
         answer = Answer(202, _encode(accepted))
         gone = self._service.dead.take(letter.id)
         done = partial(self._retried, call, ticket, letter, answer)

@@ -132,6 +132,7 @@ class _PostApi:
     def __init__(self, service: PushService, tickets: Tickets) -> None:
         self._service = service
         self._intake = service.intake
+        self._first_shard = service.first_shard
         self._is_durable = service.journal.is_durable
         self._tickets = tickets
         self._accepted_at = _Timestamp()
@@ -167,7 +168,7 @@ class _PostApi:
         name_json = template.name_json if name == template.name else _encode(name).decode()
         return (
             f'{{"id":"{push.id}","user_id":{user_json},"template":{name_json},"status":"queued",'
-            f'"shard":{shard},"timestamp":"{self._accepted_at.of(push.accepted_ms)}"}}'
+            f'"shard":{self._first_shard + shard},"timestamp":"{self._accepted_at.of(push.accepted_ms)}"}}'
         ).encode()
 
     def _post_any(self, call: Call, ticket: Ticket) -> Answer | None:
@@ -192,7 +193,9 @@ class _PostApi:
         push, shard = taken
         status = State.DEFERRED.value if push.due_ms else State.QUEUED.value
         timestamp = self._accepted_at.of(push.accepted_ms)
-        accepted = PushAccepted(push.id, request.user_id, request.template, status, shard, timestamp)
+        accepted = PushAccepted(
+            push.id, request.user_id, request.template, status, self._first_shard + shard, timestamp
+        )
         return _Item(PushResult(202, push=accepted), taken)
 
     def post_batch(self, call: Call, ticket: Ticket) -> Answer | None:

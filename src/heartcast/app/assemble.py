@@ -16,7 +16,6 @@ import structlog
 
 from heartcast.api import cluster as cluster_routes
 from heartcast.api import dev, openapi, operation, pages
-from heartcast.api import push as push_routes
 from heartcast.api import ranking as ranking_routes
 from heartcast.api import realtime as realtime_routes
 from heartcast.api import streams as stream_routes
@@ -29,8 +28,9 @@ from heartcast.app import guards, instruments
 from heartcast.app.admin import admin_server
 from heartcast.app.cluster import Cluster
 from heartcast.app.effects import effects
-from heartcast.app.inbox_channel import InboxChannels, deliver_by
+from heartcast.app.inbox_channel import deliver_by
 from heartcast.app.personal import personal
+from heartcast.app.pushes import OneNode, Pushes
 from heartcast.app.settings import Settings
 from heartcast.app.shared_limits import SharedLimits
 from heartcast.app.shared_realtime import follow_everywhere, other_nodes, shared_realtime
@@ -134,8 +134,8 @@ def assemble(
     hub.seed(NAMESPACE, live_counts.source)
     hub.seed("hot", live_hot.source)
 
-    pushes = _pushes(settings, clock, loop, ids, realtime)
-    hub.use_log("inbox", InboxChannels(pushes))
+    pushes = _pushes(settings, clock, loop, ids, realtime, cluster)
+    hub.use_log("inbox", pushes.log)
     hub.on_send = pushes.on_send
 
     publications = open_streams(settings, clock, loop)
@@ -144,7 +144,7 @@ def assemble(
     routes = [
         *visitors.routes(hearts),
         *visitors.console(hearts, bus, effects_.feed),
-        *push_routes.routes(pushes, hearts.degraded),
+        *pushes.routes(hearts.degraded),
         *effects_.routes,
         *ranking_routes.routes(
             boards, clock.wall_ms, recommending.catalogue.members if recommending is not None else None
@@ -238,13 +238,25 @@ def _live_counts(
 
 
 def _pushes(
-    settings: Settings, clock: Clock, loop: asyncio.AbstractEventLoop, ids: IdSource, realtime: Realtime
-) -> PushService:
+    settings: Settings,
+    clock: Clock,
+    loop: asyncio.AbstractEventLoop,
+    ids: IdSource,
+    realtime: Realtime,
+    cluster: Cluster,
+) -> Pushes:
     folder = None if settings.in_memory else Path(settings.data_dir) / "templates"
     known = templates.load(folder)
     hub = realtime.hub
+    if not cluster.is_alone and "push" not in settings.cluster.local:
+        # Here, since a server that is alone does without the driver of Redis.
+        from heartcast.app.many_nodes import ManyNodes
+        from heartcast.app.shard_hosts import Parts
+
+        parts = Parts(settings.push, clock, loop, ids, realtime.wheel, known, _push_failed)
+        return ManyNodes(settings, parts, hub, cluster)
     inbox, journal = _push_stores(settings, loop, clock, ids, known)
-    return PushService(
+    service = PushService(
         settings.push,
         clock=clock,
         ids=ids,
@@ -263,6 +275,7 @@ def _pushes(
             per_host=settings.push.webhooks.in_flight,
         ),
     )
+    return OneNode(service)
 
 
 def _push_stores(

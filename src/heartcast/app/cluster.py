@@ -170,7 +170,6 @@ def unshared(settings: Settings) -> list[tuple[str, str]]:
                 'set hearts.store = "redis" or "postgres"',
             )
         )
-    found.append(("push", "pushes have no store yet that several nodes share"))
     return found
 
 

@@ -10,13 +10,16 @@ from typing import Protocol, runtime_checkable
 
 from heartcast import __version__
 from heartcast.api.admission import Admission
+from heartcast.app.pushes import Pushes
 from heartcast.app.system import System
 from heartcast.gateway.port import HttpPort
 from heartcast.hearts.abuse import AbuseGuard
 from heartcast.hearts.service import HeartService
 from heartcast.observability.metrics import Values
 from heartcast.observability.panel import Panel
+from heartcast.push.health import worst_of
 from heartcast.push.model import State
+from heartcast.push.routes import RouteHealth
 from heartcast.push.service import PushService
 from heartcast.realtime.hub import Hub
 from heartcast.resilience.metrics import ResilienceCollector
@@ -201,9 +204,9 @@ def _verdicts(abuse: AbuseGuard) -> Values:
     return verdicts
 
 
-def _in_inboxes(pushes: PushService) -> int:
-    known = len(pushes.ledger.live) + len(pushes.ledger.timed)
-    return known - pushes.queued - pushes.waiting.near
+def _in_inboxes(service: PushService) -> int:
+    known = len(service.ledger.live) + len(service.ledger.timed)
+    return known - service.queued - service.waiting.near
 
 
 # The article's numbers: 0, 1, 2.
@@ -230,55 +233,83 @@ def _ends(ended: Mapping[State, int], elsewhere: Mapping[tuple[str, str], int]) 
     return counts
 
 
+def _routes(pushes: Pushes) -> list[RouteHealth]:
+    return worst_of(route for service in pushes.services() for route in service.route_health())
+
+
+def _posts(pushes: Pushes) -> Values:
+    counts: dict[tuple[str, ...], float] = {}
+    for service in pushes.services():
+        for result, count in service.posts.counts().items():
+            counts[result,] = counts.get((result,), 0) + count
+    return counts
+
+
 def _bind_pushes(system: System) -> None:
     metrics, pushes = system.metrics, system.pushes
-    ended = pushes.ledger.ended
-    metrics.bind_each("push_service_push_total", lambda: _ends(ended, pushes.outgoing.ends))
+    ended, services = pushes.ended, pushes.services
+    metrics.bind_each("push_service_push_total", lambda: _ends(ended, pushes.route_ends))
     metrics.bind_histogram(
         "push_service_push_latency_seconds",
-        lambda: {("realtime",): pushes.delivery.latency, ("webhook",): pushes.posts.latency},
+        lambda: {("realtime",): pushes.latency, ("webhook",): pushes.post_latency},
     )
     metrics.bind("heartcast_acks_total", lambda: ended[State.DELIVERED])
-    metrics.bind("heartcast_offline_queue", lambda: _in_inboxes(pushes))
-    metrics.bind("heartcast_pushes_accepted_total", lambda: pushes.ledger.accepted)
+    metrics.bind("heartcast_offline_queue", lambda: sum(map(_in_inboxes, services())))
+    metrics.bind("heartcast_pushes_accepted_total", lambda: pushes.accepted)
     metrics.bind_each("heartcast_pushes_refused_total", lambda: {("full",): pushes.refused})
     metrics.bind_each(
-        "heartcast_shard_depth", lambda: {(str(shard.id),): shard.waiting for shard in pushes.pool.shards}
+        "heartcast_shard_depth",
+        lambda: {
+            (str(service.first_shard + shard.id),): shard.waiting
+            for service in services()
+            for shard in service.pool.shards
+        },
     )
     metrics.bind_each(
-        "heartcast_batch_size", lambda: {(route.name,): route.batch_size for route in pushes.route_health()}
+        "heartcast_batch_size", lambda: {(route.name,): route.batch_size for route in _routes(pushes)}
     )
     metrics.bind_each(
-        "heartcast_route_waiting", lambda: {(route.name,): route.waiting for route in pushes.route_health()}
+        "heartcast_route_waiting", lambda: {(route.name,): route.waiting for route in _routes(pushes)}
     )
     metrics.bind_each(
         "heartcast_circuit_state",
         lambda: {
             (route.name,): float(_CIRCUIT_STATES.index(route.circuit))
-            for route in pushes.route_health()
+            for route in _routes(pushes)
             if route.circuit in _CIRCUIT_STATES
         },
     )
-    metrics.bind_each(
-        "heartcast_webhook_posts_total",
-        lambda: {(result,): count for result, count in pushes.posts.counts().items()},
-    )
-    metrics.bind("heartcast_route_retries_total", lambda: pushes.outgoing.retried)
-    metrics.bind("heartcast_fallbacks_total", lambda: pushes.outgoing.fallen_back)
-    metrics.bind("heartcast_ack_redelivery_total", lambda: pushes.delivery.redelivered)
+    metrics.bind_each("heartcast_webhook_posts_total", lambda: _posts(pushes))
     metrics.bind(
-        "heartcast_worker_restarts_total", lambda: sum(worker.crashes for worker in pushes.pool.workers)
+        "heartcast_route_retries_total", lambda: sum(service.outgoing.retried for service in services())
     )
+    metrics.bind(
+        "heartcast_fallbacks_total", lambda: sum(service.outgoing.fallen_back for service in services())
+    )
+    metrics.bind(
+        "heartcast_ack_redelivery_total", lambda: sum(service.delivery.redelivered for service in services())
+    )
+    metrics.bind(
+        "heartcast_worker_restarts_total",
+        lambda: sum(worker.crashes for service in services() for worker in service.pool.workers),
+    )
+
+
+def _broadcasts(pushes: Pushes) -> Values:
+    counts: dict[tuple[str, ...], float] = {}
+    for service in pushes.services():
+        for status, count in service.broadcasts.by_status().items():
+            counts[status,] = counts.get((status,), 0) + count
+    return counts
 
 
 def _bind_many(system: System) -> None:
     """Pushes to many, and streams."""
-    metrics, broadcasts, streams = system.metrics, system.pushes.broadcasts, system.streams
-    metrics.bind("heartcast_topic_subscriptions", lambda: system.pushes.topics.subscriptions)
-    metrics.bind_each(
-        "heartcast_broadcasts",
-        lambda: {(status,): count for status, count in broadcasts.by_status().items()},
+    metrics, services, streams = system.metrics, system.pushes.services, system.streams
+    metrics.bind(
+        "heartcast_topic_subscriptions", lambda: sum(service.topics.subscriptions for service in services())
     )
+    metrics.bind_each("heartcast_broadcasts", lambda: _broadcasts(system.pushes))
     metrics.bind("heartcast_stream_published_total", lambda: streams.published)
     metrics.bind("heartcast_stream_delivered_total", lambda: streams.delivered)
     metrics.bind("heartcast_stream_readers", lambda: streams.waiting)

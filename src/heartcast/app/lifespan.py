@@ -200,7 +200,7 @@ class _Lifespan:
         while system.pushes.queued and system.clock.monotonic_s() < deadline_s:  # noqa: ASYNC110 - once, at the end
             await asyncio.sleep(_DRAIN_LOOK_S)
         if left := system.pushes.queued:
-            fate = "kept in the journal" if system.pushes.journal.is_durable else "lost"
+            fate = "kept in the journal" if system.pushes.is_durable else "lost"
             _log.error("stopped with pushes still queued", pushes=left, fate=fate)
         await system.realtime.stop()
 

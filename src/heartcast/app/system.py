@@ -13,6 +13,7 @@ from heartcast.app.cluster import Cluster
 from heartcast.app.effects import Effects
 from heartcast.app.heart_news import HeartNews
 from heartcast.app.personal import Personal
+from heartcast.app.pushes import Pushes
 from heartcast.app.settings import Settings
 from heartcast.app.shared_limits import SharedLimits
 from heartcast.app.views import Views
@@ -28,7 +29,6 @@ from heartcast.hearts.service import HeartService
 from heartcast.hearts.store import HeartStore
 from heartcast.observability.metrics import Metrics
 from heartcast.observability.panel import Panel
-from heartcast.push.service import PushService
 from heartcast.ranking.boards import HotBoards
 from heartcast.ranking.live import LiveHot
 from heartcast.realtime.realtime import Realtime
@@ -76,7 +76,7 @@ class System:
     personal: Personal | None
     """Recommendations; None where they are off."""
     views: Views
-    pushes: PushService
+    pushes: Pushes
     streams: Streams
     realtime: Realtime
     websockets: WebSocketGateway

@@ -16,10 +16,17 @@ from typing import Any
 import structlog
 
 from heartcast.backends.redis_pipe import RedisPipe, pack
+from heartcast.core.clock import Clock
 from heartcast.core.errors import HeartcastError, Overloaded, StoreUnavailable
+from heartcast.core.hashing import shard_of
+from heartcast.core.ids import IdSource, ShardIds
+from heartcast.core.names import user_text
+from heartcast.push.intake import packed
 from heartcast.push.model import Push
+from heartcast.push.options import PushOptions
 from heartcast.push.redis import ACCEPT, keys_of
 from heartcast.push.rows import row_of
+from heartcast.push.templates import Templates
 
 Accepted = Callable[[HeartcastError | None], None]
 _log = structlog.get_logger("heartcast")
@@ -32,8 +39,6 @@ class Acceptor:
 
     Args:
         pipe: Made with ``push.redis.SCRIPTS``.
-        max_waiting: Pushes that may wait in one shard.
-        max_kept: Pushes that may wait and be in inboxes in one shard.
         accepted: Told of each shard that got something.
         prefix: In front of the shards' numbers in every key.
     """
@@ -41,15 +46,19 @@ class Acceptor:
     def __init__(
         self,
         pipe: RedisPipe,
+        options: PushOptions,
         *,
-        max_waiting: int,
-        max_kept: int,
+        clock: Clock,
+        ids: IdSource,
+        templates: Templates,
         accepted: Callable[[int], None],
         prefix: str = "hc",
     ) -> None:
         self._pipe = pipe
-        self._max_waiting = max_waiting
-        self._max_kept = max_kept
+        self._options = options
+        self._clock = clock
+        self._ids = [ShardIds(ids, shard) for shard in range(options.shards)]
+        self._templates = templates
         self._accepted = accepted
         self._prefix = prefix
         self._loop = asyncio.get_running_loop()
@@ -59,6 +68,23 @@ class Acceptor:
         """Pushes added since the start."""
         self.refused = 0
         """Pushes that were not."""
+
+    def draft(self, user_id: int | str, template_name: str, payload: dict[str, Any]) -> tuple[Push, int]:
+        """A push that may be accepted, and its shard.
+
+        Raises:
+            InvalidInput: the user may not be an id, or the payload does not fit the template.
+            NotFound: there is no such template.
+            BodyTooLarge: the payload is larger than the bound.
+        """
+        user = user_text(user_id)
+        template = self._templates.find(template_name)
+        template.check(payload)
+        data = packed(payload, self._options.max_payload_bytes)
+        shard = shard_of(user, self._options.shards)
+        now_ms = self._clock.wall_ms()
+        is_numeric = isinstance(user_id, int)
+        return Push(self._ids[shard].next(), user, is_numeric, template, data, now_ms, now_ms), shard
 
     def accept(self, shard: int, push: Push, done: Accepted) -> None:
         """Add a push; ``done`` is called once with None when it is in the stream.
@@ -82,9 +108,9 @@ class Acceptor:
         for shard, pushes in shards.items():
             keys = keys_of(shard, self._prefix)
             rows = [row for row, _ in pushes]
-            command = pack(
-                "EVALSHA", ACCEPT.sha, 2, keys[1], keys[4], self._max_waiting, self._max_kept, *rows
-            )
+            options = self._options
+            bounds = (options.max_queued_per_shard, options.kept_of_one_shard)
+            command = pack("EVALSHA", ACCEPT.sha, 2, keys[1], keys[4], *bounds, *rows)
             self._pipe.send(command, partial(self._added, shard, pushes, command, False))
 
     def _added(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
+from heartcast.push.routes import RouteHealth
 from heartcast.push.shard import Shard
 
 
@@ -36,3 +38,22 @@ def health_of(shard: Shard, now_s: float, now_ms: int, stalled_after_ms: float) 
     return ShardHealth(
         shard.id, len(shard.pending), shard.left, shard.error_rate, age_ms, still_ms, is_stalled
     )
+
+
+def worst_of(routes: Iterable[RouteHealth]) -> list[RouteHealth]:
+    """Each way out once, where several services have it: the worst of each figure, and all that waits."""
+    found: dict[str, RouteHealth] = {}
+    for route in routes:
+        other = found.get(route.name, route)
+        found[route.name] = RouteHealth(
+            route.name,
+            max(other.batch_size, route.batch_size),
+            route.waiting + (other.waiting if other is not route else 0),
+            max(other.error_rate, route.error_rate),
+            max(other.circuit, route.circuit, key=_BY_SEVERITY.index),
+            other.is_disabled or route.is_disabled,
+        )
+    return list(found.values())
+
+
+_BY_SEVERITY = ("", "closed", "half_open", "open")

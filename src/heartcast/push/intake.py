@@ -103,9 +103,7 @@ class Intake:
         template = self._templates.find(template_name)
         template.check(payload)
         options = self._options
-        data = _encode(payload)
-        if len(data) > options.max_payload_bytes:
-            raise self._too_large()
+        data = packed(payload, options.max_payload_bytes)
         if is_numeric := isinstance(user_id, int):
             index = user_id % options.shards
         else:
@@ -139,10 +137,7 @@ class Intake:
         Raises:
             BodyTooLarge: it is larger than the bound.
         """
-        data = _encode(payload)
-        if len(data) > self._options.max_payload_bytes:
-            raise self._too_large()
-        return data
+        return packed(payload, self._options.max_payload_bytes)
 
     def duplicate_of(self, user_id: int | str, extra: Extra) -> str | None:
         """Id of the push that has used this one's dedupe key; None: it is the first."""
@@ -179,7 +174,7 @@ class Intake:
         self.refused += 1
 
     def restore(self, push: Push) -> None:
-        """A push that an earlier process accepted waits again."""
+        """A push that an earlier process, or another node, accepted waits here now."""
         self._ledger.restore(push)
         if push.extra is None:
             self.queue(push)
@@ -212,17 +207,25 @@ class Intake:
                 self.withdraw(taken)
         done(error)
 
-    def _too_large(self) -> BodyTooLarge:
-        limit = self._options.max_payload_bytes
-        return BodyTooLarge(
-            f"must be at most {limit} bytes as JSON", pointer="/payload", code="payload_too_large"
-        )
-
     def _full(self) -> Unavailable:
         self.refused += 1
         if self.is_stopping:
             return Unavailable("this server is stopping", code="stopping")
         return Overloaded("the shard of this user is full", retry_after_s=1, code="shard_full")
+
+
+def packed(payload: dict[str, Any], limit_bytes: int) -> bytes:
+    """A payload as it is kept.
+
+    Raises:
+        BodyTooLarge: it is larger than the limit.
+    """
+    data = _encode(payload)
+    if len(data) > limit_bytes:
+        raise BodyTooLarge(
+            f"must be at most {limit_bytes} bytes as JSON", pointer="/payload", code="payload_too_large"
+        )
+    return data
 
 
 def _ignore(error: StoreUnavailable | None) -> None:

@@ -141,6 +141,22 @@ class PushOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     stalled_after_s: float = 30.0
     """``/healthz`` turns 503 when a shard holds something and nothing moved for so many seconds."""
 
+    def of_one_shard(self) -> PushOptions:
+        """For a service that has one of the shards only: its part of what all may hold together."""
+        part = {
+            name: max(1, getattr(self, name) // self.shards)
+            for name in ("max_kept_bytes", "max_far", "max_dead", "max_keys", "max_dedupe_keys", "max_ended")
+        }
+        # Of many shards at once the lost wake-up need not be found as fast.
+        return msgspec.structs.replace(
+            self, shards=1, workers=1, tick_s=max(self.tick_s, 0.25), max_kept=self.kept_of_one_shard, **part
+        )
+
+    @property
+    def kept_of_one_shard(self) -> int:
+        """Pushes that may wait and be in inboxes of one shard, where each has a service of its own."""
+        return max(self.max_queued_per_shard, self.max_kept // self.shards)
+
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)

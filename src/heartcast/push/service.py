@@ -85,6 +85,7 @@ class PushService:
         report: Told of failures that end or delay a push, for the log.
         gates: Asked after the service's own.
         posting: Makes POSTs; None: there is no route ``webhook``. Closed with the service.
+        first_shard: What its first shard is called, where it has only some of them.
     """
 
     def __init__(
@@ -103,8 +104,10 @@ class PushService:
         journal: Journal | None = None,
         gates: tuple[Gate, ...] = (),
         posting: Posting | None = None,
+        first_shard: int = 0,
     ) -> None:
         now_ms = clock.wall_ms()
+        self.first_shard = first_shard
         self.options = options
         self.templates = templates
         self.inbox = inbox
@@ -200,8 +203,8 @@ class PushService:
         return self.intake.refused
 
     def shard_of(self, push: Push) -> int:
-        """The shard that this push belongs to."""
-        return shard_of(push.user, self.options.shards)
+        """The shard that this push belongs to, as it is called outside."""
+        return self.first_shard + shard_of(push.user, self.options.shards)
 
     # ── working off ──────────────────────────────────────────────────────────
 
@@ -376,7 +379,8 @@ class PushService:
         """Every shard's queues, and whether they move."""
         now_s, now_ms = self._clock.monotonic_s(), self._clock.wall_ms()
         stalled_after_ms = self.options.stalled_after_s * 1000
-        return [health_of(shard, now_s, now_ms, stalled_after_ms) for shard in self.pool.shards]
+        healths = [health_of(shard, now_s, now_ms, stalled_after_ms) for shard in self.pool.shards]
+        return [health._replace(id=self.first_shard + health.id) for health in healths]
 
     def route_health(self) -> list[RouteHealth]:
         """Every way out, and how many may leave together there."""
@@ -458,12 +462,8 @@ class PushService:
         """Accept nothing more: first step of a stop."""
         self.intake.is_stopping = True
 
-    async def stop(self) -> None:
-        """Stop working and close inbox and journal, which write what they hold.
-
-        Call ``refuse`` first and wait, for as long as you like, until ``queued`` is 0: what is
-        still queued then is lost with the process, unless the journal is durable.
-        """
+    def halt(self) -> None:
+        """Work no more; what was begun is still answered."""
         self.refuse()
         self.pool.stop()
         self.broadcasts.stop()
@@ -472,5 +472,13 @@ class PushService:
                 timer.cancel()
         self._sweeping = self._ticking = None
         self.outgoing.close()
+
+    async def stop(self) -> None:
+        """Stop working and close inbox and journal, which write what they hold.
+
+        Call ``refuse`` first and wait, for as long as you like, until ``queued`` is 0: what is
+        still queued then is lost with the process, unless the journal is durable.
+        """
+        self.halt()
         await self.inbox.close()
         await self.journal.close()

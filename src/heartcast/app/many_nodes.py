@@ -1,0 +1,89 @@
+"""The push domain of a node among others: hosts, channels and routes of the shards, joined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from heartcast.api.route import Route
+from heartcast.app.cluster import Cluster
+from heartcast.app.settings import Settings
+from heartcast.app.shard_channels import ShardChannels
+from heartcast.app.shard_hosts import Parts, ShardHosts
+from heartcast.app.shard_routes import ShardRoutes
+from heartcast.app.watchers import Watchers
+from heartcast.push.inbox.memory import MemoryInbox
+from heartcast.push.model import State
+from heartcast.push.service import PushService
+from heartcast.realtime.hub import Hub
+from heartcast.realtime.log import ChannelLog
+
+
+class ManyNodes:
+    """Implements ``app.pushes.Pushes``: a service for each shard that this node owns.
+
+    Make it before the node joins.
+
+    Raises:
+        SettingsError: there are more shards than ids can tell apart.
+    """
+
+    is_durable = True
+
+    def __init__(self, settings: Settings, parts: Parts, hub: Hub, cluster: Cluster) -> None:
+        self._hosts = ShardHosts(
+            parts, cluster.membership, cluster.post, Watchers(hub, cluster.post),
+            url=settings.cluster.redis_url, prefix=settings.cluster.prefix,
+        )  # fmt: skip
+        self._channels = ShardChannels(self._hosts, hub, parts.loop)
+        self._routes = ShardRoutes(self._hosts, _blank(parts))
+        self.log: ChannelLog = self._channels
+        self.on_send = self._channels.on_send
+        self.ended: Mapping[State, int] = self._hosts.totals.ended
+        self.latency = self._hosts.totals.latency
+        self.route_ends: Mapping[tuple[str, str], int] = self._hosts.totals.route_ends
+        self.post_latency = self._hosts.totals.post_latency
+
+    @property
+    def queued(self) -> int:
+        return self._hosts.queued
+
+    @property
+    def accepted(self) -> int:
+        return self._hosts.accepted
+
+    @property
+    def refused(self) -> int:
+        return self._hosts.acceptor.refused + sum(service.refused for service in self.services())
+
+    def services(self) -> list[PushService]:
+        return self._hosts.services()
+
+    def routes(self, degraded: Callable[[], list[str]]) -> list[Route]:
+        return self._routes.routes(degraded)
+
+    def start(self) -> None:
+        self._hosts.start()
+        self._channels.start()
+
+    def refuse(self) -> None:
+        """The shards went to other nodes when this one left."""
+
+    async def stop(self) -> None:
+        self._channels.stop()
+        await self._hosts.stop()
+
+
+def _blank(parts: Parts) -> PushService:
+    """A service that never has a push: its routes say what there is, and what is wrong with a request."""
+    return PushService(
+        parts.options,
+        clock=parts.clock,
+        ids=parts.ids,
+        loop=parts.loop,
+        wheel=parts.wheel,
+        templates=parts.templates,
+        inbox=MemoryInbox(parts.ids.next, 1),
+        deliver=lambda channel, data, offset, tags: 0,
+        is_watched=lambda channel: False,
+        report=parts.report,
+    )

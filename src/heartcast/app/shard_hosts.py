@@ -1,0 +1,314 @@
+"""Pushes on many nodes: a push service for each shard that this node owns.
+
+Gaining a shard loads what Redis keeps of it into a service of its own and starts that; losing
+it drops the service where it stands, since everything it was told is in Redis already. Between
+the two the shard is *hosted*. What is accepted elsewhere comes through the shard's stream: the
+node that accepted says so, and once in a while the host looks by itself, as a word may get lost.
+
+Before every outgoing call the lease is asked for again (``Host.is_ours``): a process that was
+paused must not deliver what another node took over meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import msgspec
+import structlog
+
+from heartcast.api import push as push_routes
+from heartcast.api.route import Route
+from heartcast.app.watchers import Watchers
+from heartcast.backends.redis_pipe import RedisPipe
+from heartcast.cluster.membership import Membership
+from heartcast.cluster.post import Post
+from heartcast.core.clock import Clock
+from heartcast.core.errors import SettingsError, StoreUnavailable
+from heartcast.core.ids import IdSource, ShardIds
+from heartcast.core.quantiles import Histogram
+from heartcast.core.wheel import TimingWheel
+from heartcast.push.acceptor import Acceptor
+from heartcast.push.model import State
+from heartcast.push.options import PushOptions
+from heartcast.push.redis import SCRIPTS
+from heartcast.push.service import PushService
+from heartcast.push.takeover import Taken, take_over
+from heartcast.push.templates import Templates
+
+POLL_S = 0.5
+"""Between two looks of a host at its stream, where nobody says that there is something."""
+RETRY_S = 0.5
+MAX_SHARDS = 1024
+"""As many as fit into an id."""
+WAKE = "push.wake"
+
+Handlers = dict[tuple[str, str], Route]
+_log = structlog.get_logger("heartcast")
+
+
+class Parts(NamedTuple):
+    """What every host is made of."""
+
+    options: PushOptions
+    clock: Clock
+    loop: asyncio.AbstractEventLoop
+    ids: IdSource
+    wheel: TimingWheel
+    templates: Templates
+    report: Callable[[str, BaseException], None]
+
+
+class Host:
+    """One shard that is ours."""
+
+    __slots__ = ("epoch", "handlers", "is_open", "membership", "service", "shard", "taken", "watchers")
+
+    def __init__(
+        self,
+        parts: Parts,
+        taken: Taken,
+        epoch: int,
+        membership: Membership,
+        watchers: Watchers,
+        totals: Totals,
+    ) -> None:
+        self.shard = taken.store.shard
+        self.epoch = epoch
+        self.taken = taken
+        self.membership = membership
+        self.watchers = watchers
+        self.is_open = True
+        """Whether it takes requests; False while it is handed over and afterwards."""
+        parts.ids.skip_past(taken.last_id)
+        self.service = PushService(
+            parts.options.of_one_shard(),
+            clock=parts.clock,
+            ids=ShardIds(parts.ids, self.shard),
+            loop=parts.loop,
+            wheel=parts.wheel,
+            templates=parts.templates,
+            inbox=taken.inbox,
+            journal=taken.journal,
+            deliver=self._deliver,
+            is_watched=self._is_watched,
+            report=parts.report,
+            first_shard=self.shard,
+        )
+        # One account for all shards that this process ever had.
+        self.service.ledger.ended = totals.ended
+        self.service.delivery.latency = totals.latency
+        self.service.outgoing.ends = totals.route_ends
+        self.service.posts.latency = totals.post_latency
+        self.handlers: Handlers = {
+            (route.method, route.path): route for route in push_routes.routes(self.service)
+        }
+
+    def start(self) -> None:
+        service = self.service
+        for push in self.taken.ended:
+            service.ledger.remember(push)
+        self.taken.store.on_arrival = service.intake.restore
+        service.start()
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether our lease is valid now, and is the one that this was loaded under."""
+        return self.membership.holds(self.shard) and self.membership.epoch_of(self.shard) == self.epoch
+
+    def _deliver(self, channel: str, data: bytes, offset: int, tags: dict[str, str]) -> int:
+        return self.watchers.deliver(channel, data, offset, tags) if self.is_ours else 0
+
+    def _is_watched(self, channel: str) -> bool:
+        return self.is_ours and self.watchers.is_watched(channel)
+
+
+class Totals:
+    """What happened in all hosts together, those that are gone too."""
+
+    def __init__(self) -> None:
+        self.ended = dict.fromkeys((state for state in State if state.is_terminal), 0)
+        self.latency = Histogram()
+        self.route_ends: dict[tuple[str, str], int] = {}
+        self.post_latency = Histogram()
+        self.accepted = 0
+        """Of hosts that are gone."""
+
+
+class ShardHosts:
+    """All shards that this node owns.
+
+    Args:
+        url: Of the Redis where the nodes meet.
+        prefix: In front of the shards' numbers in every key.
+
+    Raises:
+        SettingsError: there are more shards than ids can tell apart.
+    """
+
+    def __init__(
+        self, parts: Parts, membership: Membership, post: Post, watchers: Watchers, *, url: str, prefix: str
+    ) -> None:
+        if parts.options.shards > MAX_SHARDS:
+            raise SettingsError(f"must be at most {MAX_SHARDS} on many nodes", path="push.shards")
+        self.parts = parts
+        self.membership = membership
+        self.post = post
+        self.watchers = watchers
+        self.totals = Totals()
+        self.on_host: Callable[[Host], None] = lambda host: None
+        """Told of each host that has started."""
+        self._prefix = prefix
+        self._pipe = RedisPipe(url, timeout_s=2.0, scripts=SCRIPTS, is_text=False)
+        self._hosts: dict[int, Host] = {}
+        self._loading: dict[int, asyncio.Task[None]] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._polling: asyncio.TimerHandle | None = None
+        self._wakes: set[int] = set()
+        self.acceptor = Acceptor(
+            self._pipe, parts.options, clock=parts.clock, ids=parts.ids, templates=parts.templates,
+            accepted=self._woken, prefix=prefix,
+        )  # fmt: skip
+        membership.on_gain = self._gain
+        membership.on_loss = self._lose
+        membership.on_release = self._release
+        post.on(WAKE, self._told)
+
+    # ── finding ──────────────────────────────────────────────────────────────
+
+    def find(self, shard: int) -> Host | None:
+        """The host of a shard that is ours and takes requests; None: it is somebody else's, or moves."""
+        host = self._hosts.get(shard)
+        return host if host is not None and host.is_open and host.is_ours else None
+
+    def __iter__(self) -> Iterator[Host]:
+        return iter(list(self._hosts.values()))
+
+    def services(self) -> list[PushService]:
+        """The services of the shards that are here, in the order of the shards."""
+        return [host.service for host in sorted(self, key=lambda host: host.shard)]
+
+    # ── coming and going ─────────────────────────────────────────────────────
+
+    def _gain(self, shard: int, epoch: int) -> None:
+        self._drop(shard)
+        self._loading[shard] = self.parts.loop.create_task(
+            self._load(shard, epoch), name=f"take shard {shard}"
+        )
+
+    async def _load(self, shard: int, epoch: int) -> None:
+        parts, options = self.parts, self.parts.options
+        while self.membership.epoch_of(shard) == epoch:
+            try:
+                taken = await take_over(
+                    self._pipe, shard, epoch, templates=parts.templates, new_epoch=parts.ids.next,
+                    max_pushes=options.max_inbox, max_ended=options.of_one_shard().max_ended,
+                    horizon_ms=parts.clock.wall_ms() + round(options.near_s * 1000), prefix=self._prefix,
+                )  # fmt: skip
+            except StoreUnavailable as error:
+                _log.error("a shard could not be taken over; trying again", shard=shard, reason=error.detail)
+                await asyncio.sleep(RETRY_S)
+                continue
+            if self.membership.epoch_of(shard) != epoch:
+                taken.store.abandon()
+                return
+            self._host(Host(parts, taken, epoch, self.membership, self.watchers, self.totals))
+            return
+
+    def _host(self, host: Host) -> None:
+        self._hosts[host.shard] = host
+        self._loading.pop(host.shard, None)
+        # Redis is faster with this news than our lease: somebody else has it for certain.
+        host.taken.store.on_fenced = lambda: self._lose(host.shard)
+        host.start()
+        self.on_host(host)
+
+    def _lose(self, shard: int) -> None:
+        self._drop(shard)
+
+    def _drop(self, shard: int) -> None:
+        if (loading := self._loading.pop(shard, None)) is not None:
+            loading.cancel()
+        if (host := self._hosts.pop(shard, None)) is not None:
+            host.is_open = False
+            self.totals.accepted += host.service.ledger.accepted
+            host.service.halt()
+            host.taken.store.abandon()
+
+    def _release(self, shard: int, finished: Callable[[], None]) -> None:
+        host = self._hosts.get(shard)
+        if host is None:
+            self._drop(shard)
+            finished()
+            return
+        task = self.parts.loop.create_task(self._hand_over(host, finished), name=f"hand over shard {shard}")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _hand_over(self, host: Host, finished: Callable[[], None]) -> None:
+        host.is_open = False
+        # What waits, waits in Redis: only what is under way must be finished.
+        host.service.halt()
+        await host.taken.store.close()
+        if self._hosts.get(host.shard) is host:
+            self._drop(host.shard)
+        finished()
+
+    # ── what is accepted elsewhere ───────────────────────────────────────────
+
+    def _woken(self, shard: int) -> None:
+        if not self._wakes:
+            self.parts.loop.call_soon(self._tell_owners)
+        self._wakes.add(shard)
+
+    def _tell_owners(self) -> None:
+        shards, self._wakes = self._wakes, set()
+        by_owner: dict[str, list[int]] = {}
+        for shard in shards:
+            if (host := self._hosts.get(shard)) is not None:
+                host.taken.store.poll()
+            elif owner := self.membership.owner_of(shard):
+                by_owner.setdefault(owner, []).append(shard)
+        for owner, owned in by_owner.items():
+            self.post.tell(owner, WAKE, msgspec.msgpack.encode(owned))
+
+    def _told(self, sender: str, body: bytes, answer: Callable[[bytes], None]) -> None:
+        for shard in msgspec.msgpack.decode(body, type=list[int]):
+            if (host := self._hosts.get(shard)) is not None:
+                host.taken.store.poll()
+
+    def _poll(self) -> None:
+        self._polling = self.parts.loop.call_later(POLL_S, self._poll)
+        for host in self._hosts.values():
+            host.taken.store.poll()
+
+    # ── life, as that of one service ─────────────────────────────────────────
+
+    @property
+    def queued(self) -> int:
+        """Pushes that wait in the shards that are here."""
+        return sum(host.service.queued for host in self._hosts.values())
+
+    @property
+    def accepted(self) -> int:
+        """Pushes that came into shards here since the start."""
+        return self.totals.accepted + sum(host.service.ledger.accepted for host in self._hosts.values())
+
+    def start(self) -> None:
+        """Begin to look at streams; shards come when the node has joined."""
+        self._polling = self.parts.loop.call_later(POLL_S, self._poll)
+
+    def refuse(self) -> None:
+        """First step of a stop: the shards go to other nodes by ``Membership.leave``."""
+
+    async def stop(self) -> None:
+        """Stop working, and hang up. Whatever waits is in Redis."""
+        if self._polling is not None:
+            self._polling.cancel()
+            self._polling = None
+        for shard in [*self._loading, *self._hosts]:
+            self._drop(shard)
+        if self._closing:
+            await asyncio.wait(self._closing)
+        await self._pipe.close()
