@@ -8,6 +8,7 @@ import httpx2
 import pytest
 
 from heartcast.testing import RunningServer, running
+from heartcast.testing.eventually import eventually
 
 ON = {"HEARTCAST_RANKING__RECOMMENDATIONS": "on"}
 
@@ -37,6 +38,11 @@ def order(server: RunningServer, **params: str) -> list[str]:
     answer = httpx2.get(f"{server.url}/api/v1/recommend/reader", params=params)
     assert answer.status_code == 200, answer.text
     return [pick["item_id"] for pick in answer.json()["items"]]
+
+
+def because(server: RunningServer) -> str:
+    picks = httpx2.get(f"{server.url}/api/v1/recommend/reader", params={"explain": "1"}).json()["items"]
+    return picks[0]["because"] if picks else ""
 
 
 def test_clicks_steer_a_strategy_and_survive_a_kill(tmp_path: Path) -> None:
@@ -93,6 +99,43 @@ def test_what_was_waved_away_is_not_recommended_again() -> None:
         feedback(server, {"type": "dismissal", "user_id": "reader", "item_id": "a"})
 
         assert order(server) == ["b"]
+
+
+async def test_a_push_carries_what_its_user_would_want() -> None:
+    with running("--in-memory", environ=ON) as server:
+        hearts(server, "tea", "u1", "u2", "reader")
+        hearts(server, "cups", "u1", "u2")
+        # What goes together counts a twentieth of a second after the last heart.
+        await eventually(lambda: "tea" in because(server), within_s=5)
+        push = {
+            "user_id": "reader", "template": "news_v2", "payload": {"title": "For you"},
+            "payload_from": {"recommend": {"n": 3, "into": "picks"}},
+        }  # fmt: skip
+
+        sent = httpx2.post(f"{server.url}/push", json=push)
+
+        assert sent.status_code == 202
+        inbox = httpx2.get(f"{server.url}/api/v1/users/reader/inbox").json()
+        payload = inbox["items"][0]["data"]["payload"]
+        assert payload["title"] == "For you"
+        assert [item["item_id"] for item in payload["picks"]] == ["cups"]
+        assert "you hearted tea" in payload["picks"][0]["because"]
+
+        again = httpx2.post(f"{server.url}/push", json=push | {"payload": {"title": "x", "picks": 1}})
+        assert (again.status_code, again.json()["errors"][0]["pointer"]) == (
+            422,
+            "/payload_from/recommend/into",
+        )
+
+
+def test_a_push_that_cannot_be_completed_is_refused() -> None:
+    push = {
+        "user_id": "x", "template": "news_v2", "payload": {"title": "t"}, "payload_from": {"recommend": {}},
+    }  # fmt: skip
+    with running("--in-memory", environ=ON) as server:
+        assert httpx2.post(f"{server.url}/push", json=push).json()["code"] == "nothing_to_recommend"
+    with running("--in-memory") as server:
+        assert httpx2.post(f"{server.url}/push", json=push).json()["code"] == "recommendations_off"
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ from heartcast.api import (
     push_users,
     push_webhooks,
 )
+from heartcast.api.push_composed import Compose
 from heartcast.api.push_once import Tickets
 from heartcast.api.push_post import MAX_BATCH, PushAccepted
 from heartcast.api.route import Answer, Call, Route
@@ -96,12 +97,15 @@ class Health(msgspec.Struct, frozen=True):
 _encode = msgspec.json.Encoder().encode
 
 
-def routes(service: PushService, degraded: Callable[[], list[str]] = list) -> list[Route]:
+def routes(
+    service: PushService, degraded: Callable[[], list[str]] = list, compose: Compose | None = None
+) -> list[Route]:
     """The domain's routes.
 
     Args:
         service: Takes the pushes.
         degraded: Names what works only in part now, for ``/healthz``.
+        compose: Recommends for payloads that ask for it; None: recommendations are off.
     """
     tickets = Tickets(service.once, service.wall_ms)
 
@@ -109,7 +113,7 @@ def routes(service: PushService, degraded: Callable[[], list[str]] = list) -> li
         return health([service], degraded())
 
     return [
-        *push_post.routes(service, tickets),
+        *push_post.routes(service, tickets, compose),
         *push_one.routes(service, tickets),
         *push_dead_letters.routes(service, tickets),
         *push_preferences.routes(service, tickets),

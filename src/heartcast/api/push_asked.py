@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from heartcast.api.push_composed import PayloadFrom
 from heartcast.api.push_routes import Fallback, fallback_of, routes_of
 from heartcast.core.errors import InvalidInput
 from heartcast.core.names import check_id
@@ -72,6 +73,8 @@ class PushRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Ways out that it takes at once: ``realtime``, ``webhook``, ``webhook:crm``; realtime when left out."""
     fallback: Fallback | None = None
     """Ways out that it takes when nobody acknowledges it."""
+    payload_from: PayloadFrom | None = None
+    """What the server adds to the payload, such as ``{"recommend": {"n": 3}}``."""
 
 
 class PushPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

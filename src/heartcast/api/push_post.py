@@ -13,6 +13,7 @@ import msgspec
 from heartcast.api.body import decoder
 from heartcast.api.problems import problem
 from heartcast.api.push_asked import PlainRequest, PushRequest, extra_of
+from heartcast.api.push_composed import Compose, completed
 from heartcast.api.push_once import FREE, HEADER, Ticket, Tickets, commit
 from heartcast.api.route import PUSH_WRITE, Answer, Call, Route
 from heartcast.core.clock import rfc3339
@@ -102,9 +103,9 @@ class _Timestamp:
         return self._text
 
 
-def routes(service: PushService, tickets: Tickets) -> list[Route]:
+def routes(service: PushService, tickets: Tickets, compose: Compose | None) -> list[Route]:
     """The routes that take pushes."""
-    api = _PostApi(service, tickets)
+    api = _PostApi(service, tickets, compose)
     post = {
         "method": "POST", "handler": api.post, "summary": "Queue a push to one user.", "tag": "push",
         "body": PushRequest, "answers": {202: PushAccepted, 200: PushDuplicate}, "hot": True,
@@ -129,8 +130,9 @@ _NOT_ALLOWED = f"only the operator's own servers may push (scope {PUSH_WRITE})"
 
 
 class _PostApi:
-    def __init__(self, service: PushService, tickets: Tickets) -> None:
+    def __init__(self, service: PushService, tickets: Tickets, compose: Compose | None) -> None:
         self._service = service
+        self._compose = compose
         self._intake = service.intake
         self._first_shard = service.first_shard
         self._is_durable = service.journal.is_durable
@@ -189,7 +191,8 @@ class _PostApi:
             return _Item(
                 PushResult(200, duplicate=PushDuplicate(first, request.user_id, request.template, status))
             )
-        taken = self._intake.take(request.user_id, request.template, request.payload, extra)
+        payload = completed(request.user_id, request.payload, request.payload_from, self._compose)
+        taken = self._intake.take(request.user_id, request.template, payload, extra)
         push, shard = taken
         status = State.DEFERRED.value if push.due_ms else State.QUEUED.value
         timestamp = self._accepted_at.of(push.accepted_ms)

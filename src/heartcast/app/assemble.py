@@ -144,7 +144,7 @@ def assemble(
     routes = [
         *visitors.routes(hearts),
         *visitors.console(hearts, bus, effects_.feed),
-        *pushes.routes(hearts.degraded),
+        *pushes.routes(hearts.degraded, recommending.compose if recommending is not None else None),
         *effects_.routes,
         *ranking_routes.routes(
             boards, clock.wall_ms, recommending.catalogue.members if recommending is not None else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from heartcast.api.push_composed import Compose
 from heartcast.api.route import Route
 from heartcast.app.cluster import Cluster
 from heartcast.app.settings import Settings
@@ -58,7 +59,8 @@ class ManyNodes:
     def services(self) -> list[PushService]:
         return self._hosts.services()
 
-    def routes(self, degraded: Callable[[], list[str]]) -> list[Route]:
+    def routes(self, degraded: Callable[[], list[str]], compose: Compose | None = None) -> list[Route]:
+        # Taken at any node, where what somebody would want need not be known: nothing is composed.
         return self._routes.routes(degraded)
 
     def start(self) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from heartcast.api.push_composed import Recommended
 from heartcast.api.route import Route
 from heartcast.app.settings import Settings
 from heartcast.app.views import FeedbackSource, HotView, TasteView
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from heartcast.ranking.intake import FeedbackIntake
     from heartcast.ranking.rates import Rates
     from heartcast.ranking.seen import Seen
+    from heartcast.ranking.strategies import Strategies
 
 LEARN_S = 10.0
 """Seconds between two fits of the rates' priors."""
@@ -51,6 +53,7 @@ class Personal:
     catalogue: Catalogue
     rates: Rates
     seen: Seen
+    strategies: Strategies
     intake: FeedbackIntake
     store: RankingStore
     routes: list[Route]
@@ -59,6 +62,21 @@ class Personal:
     loop: asyncio.AbstractEventLoop
     _timer: asyncio.TimerHandle | None = None
     _fits: int = 0
+
+    def compose(self, user: str, wanted: Recommended) -> list[dict[str, Any]]:
+        """What a push to this user is to carry, best first.
+
+        Raises:
+            NotFound: there is no such strategy.
+        """
+        from heartcast.ranking.for_you import Wish
+
+        strategy = None if wanted.strategy is None else self.strategies.find(wanted.strategy).strategy
+        wish = Wish(wanted.n, self.clock.wall_ms(), wanted.category, strategy, explain=True)
+        return [
+            {"item_id": pick.item_id, "score": pick.score, "because": pick.because}
+            for pick in self.for_you.recommend(user, wish)
+        ]
 
     async def restore(self) -> None:
         """Learn from the feedback of earlier processes, and begin to fit and forget.
@@ -168,8 +186,8 @@ def personal(
 
     intake = FeedbackIntake(store, [follow])
     return Personal(
-        for_you=for_you, view=view, catalogue=known, rates=rates, seen=seen, intake=intake, store=store,
-        options=options, clock=clock, loop=loop,
+        for_you=for_you, view=view, catalogue=known, rates=rates, seen=seen, strategies=named, intake=intake,
+        store=store, options=options, clock=clock, loop=loop,
         routes=[
             *recommend.routes(for_you, named, clock.wall_ms),
             *feedback.routes(intake, clock.wall_ms, IdSource(clock).next),

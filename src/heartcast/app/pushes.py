@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from heartcast.api import push as push_routes
+from heartcast.api.push_composed import Compose
 from heartcast.api.route import Route
 from heartcast.app.inbox_channel import InboxChannels
 from heartcast.core.quantiles import Histogram
@@ -53,8 +54,8 @@ class Pushes(Protocol):
         """The services that work here now."""
         ...
 
-    def routes(self, degraded: Callable[[], list[str]]) -> list[Route]:
-        """The routes of the domain."""
+    def routes(self, degraded: Callable[[], list[str]], compose: Compose | None = None) -> list[Route]:
+        """The routes of the domain; as ``api.push.routes``."""
         ...
 
     def start(self) -> None: ...
@@ -97,5 +98,5 @@ class OneNode:
     def services(self) -> list[PushService]:
         return [self.service]
 
-    def routes(self, degraded: Callable[[], list[str]]) -> list[Route]:
-        return push_routes.routes(self.service, degraded)
+    def routes(self, degraded: Callable[[], list[str]], compose: Compose | None = None) -> list[Route]:
+        return push_routes.routes(self.service, degraded, compose)

@@ -18,7 +18,7 @@ _COMMANDS = {
     "migrate": ("heartcast.cli.migrate", "migrate", "Bring the tables of a database to this release."),
     "push": ("heartcast.cli.push", "push", "Ask a running server about its pushes."),
     "hearts": ("heartcast.cli.hearts", "hearts", "Import, verify, back up and restore hearts."),
-    "ranking": ("heartcast.cli.ranking", "ranking", "Evaluate rankings offline."),
+    "ranking": ("heartcast.cli.ranking", "ranking", "Import what people did, and evaluate rankings offline."),
     "bench": ("heartcast.cli.bench", "bench", "Put load on a server and prove what arrived."),
     "capacity": ("heartcast.cli.capacity", "capacity", "Say how many nodes carry a load."),
 }
