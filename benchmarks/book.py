@@ -20,6 +20,7 @@ NAMES = (
     "resilience",
     "tester",
     "outbox",
+    "track",
 )
 """The benchmarks, each a module with ``run()`` and a file of the same name in ``results/``."""
 

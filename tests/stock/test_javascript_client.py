@@ -7,6 +7,12 @@ from typing import Any
 import aiohttp
 import pytest
 
+from heartcast.api.track import Tracking
+from heartcast.core.bus import Bus
+from heartcast.core.clock import SystemClock
+from heartcast.core.ids import IdSource
+from heartcast.hearts.service import HeartService
+from heartcast.hearts.store.memory import MemoryHeartStore
 from heartcast.testing.realtime import RealtimeServer, realtime_server
 from heartcast.wire.envelopes import FORCE_NO_RECONNECT, FORCE_RECONNECT, METHOD_NOT_FOUND
 
@@ -208,6 +214,21 @@ async def test_the_server_subscribes_and_unsubscribes_a_user(puppet: Any) -> Non
 
     assert subscribed["channel"] == seen["channel"] == left["channel"] == "feed:own"
     assert seen["data"] == "for you"
+
+
+async def test_tracks_hundreds_of_targets_by_one_rpc_and_hears_of_each(puppet: Any) -> None:
+    async with realtime_server() as server:
+        store = MemoryHeartStore(IdSource(SystemClock()))
+        Tracking(server.hub, HeartService(store, SystemClock(), Bus(lambda call: None)), 1000)
+        await connect(puppet, server)
+        targets = {"targets": [f"post {number}" for number in range(300)]}
+        counts = (await puppet.ask("rpc", method="track", data=targets))["data"]["counts"]
+        publish(server, "hearts:post%20299", b'{"target_id":"post 299","count":1,"version":1}')
+        seen = await puppet.until("server_publication")
+        await puppet.ask("rpc", method="untrack", data={"targets": ["post 299"]})
+
+    assert len(counts) == 300
+    assert seen["data"] == {"target_id": "post 299", "count": 1, "version": 1}
 
 
 async def post(server: RealtimeServer, method: str, body: dict[str, Any]) -> None:

@@ -105,18 +105,51 @@ def test_a_hundred_hearts_share_one_request_and_one_socket(visit) -> None:
     assert len(sockets) == 1
 
 
-def test_hearts_beyond_what_one_connection_may_follow_are_asked_for_now_and_then(people, visit) -> None:
-    tags = [f'<heart-button target="crowd-{n}" user="u1"></heart-button>' for n in range(150)]
+def test_more_hearts_than_a_connection_has_channels_are_all_live_without_being_asked_for(
+    people, visit
+) -> None:
+    tags = [f'<heart-button target="crowd-{n}" user="u1"></heart-button>' for n in range(300)]
+    # The page's clock stands still after loading: what is asked for now and then would never come.
     page = visit(*tags, before=lambda page: page.clock.install())
     page.clock.run_for(1000)
-    expect(count(page, "crowd-149")).to_have_text("0")
+    expect(count(page, "crowd-299")).to_have_text("0")
     page.wait_for_load_state("networkidle")
-    add(people, page, "crowd-0", "u2")
-    add(people, page, "crowd-149", "u2")
-    expect(count(page, "crowd-0")).to_have_text("1")
-    expect(count(page, "crowd-149")).to_have_text("0")
+    for target in ("crowd-0", "crowd-150", "crowd-299"):
+        add(people, page, target, "u2")
+        expect(count(page, target)).to_have_text("1")
+
+
+def test_a_heart_that_left_the_page_is_not_tracked_any_more_and_one_that_moved_is(people, visit) -> None:
+    sent: list[str] = []
+
+    def watch(page: Page) -> None:
+        page.on("websocket", lambda socket: socket.on("framesent", lambda text: sent.append(str(text))))
+
+    tags = [f'<heart-button target="{name}" user="u1"></heart-button>' for name in ("stays", "moves", "goes")]
+    page = visit(*tags, before=watch)
+    expect(count(page, "goes")).to_have_text("0")
+    page.evaluate(
+        """() => { const find = (name) => document.querySelector(`[target=${name}]`);
+                   find("goes").remove(); document.body.prepend(find("moves")); }"""
+    )
+    add(people, page, "moves", "u2")
+    expect(count(page, "moves")).to_have_text("1")
+    [untrack] = [text for text in sent if "untrack" in text]
+    assert json.loads(untrack.splitlines()[0])["rpc"] == {"method": "untrack", "data": {"targets": ["goes"]}}
+
+
+def test_hearts_beyond_what_one_connection_may_track_are_asked_for_now_and_then(people, visit) -> None:
+    tags = [f'<heart-button target="mass-{n}" user="u1"></heart-button>' for n in range(1050)]
+    page = visit(*tags, before=lambda page: page.clock.install())
+    page.clock.run_for(1000)
+    expect(count(page, "mass-1049")).to_have_text("0")
+    page.wait_for_load_state("networkidle")
+    add(people, page, "mass-0", "u2")
+    add(people, page, "mass-1049", "u2")
+    expect(count(page, "mass-0")).to_have_text("1")
+    expect(count(page, "mass-1049")).to_have_text("0")
     page.clock.run_for(25_000)
-    expect(count(page, "crowd-149")).to_have_text("1")
+    expect(count(page, "mass-1049")).to_have_text("1")
 
 
 def test_two_buttons_of_one_target_show_the_same(visit) -> None:

@@ -438,7 +438,7 @@ def _subscribe_line(channel: str, joined: Joined) -> bytes:
             "epoch": joined.position.epoch,
             "offset": joined.position.offset,
         }
-    return b'{"push":{"channel":%s,"subscribe":%s}}' % (codec.encode(channel), codec.encode(fields))
+    return codec.subscribe_line(channel, fields)
 
 
 def _position(position: Position) -> bytes:
@@ -526,11 +526,14 @@ def _faces() -> list[Route]:
             method="GET",
             path="/api/v1/stream",
             handler=lambda call: Answer(200, content_type=b"text/event-stream; charset=utf-8"),
-            summary="Channels as server-sent events; `Last-Event-ID` continues all of them.",
+            summary="Channels and counts as server-sent events; `Last-Event-ID` continues all of them.",
             tag="realtime",
             answers={200: None},
             parameters=(
-                Parameter(name="channel", summary="A channel to read.", is_required=True, is_list=True),
+                Parameter(name="channel", summary="A channel to read.", is_list=True),
+                Parameter(
+                    name="target", summary="A target whose count to watch, up to 500 of them.", is_list=True
+                ),
                 Parameter(name="token", summary="A token, where no Authorization header can be sent."),
                 Parameter(
                     name="last_event_id", summary="As the header, for a page that opens a new EventSource."

@@ -24,6 +24,7 @@ from heartcast.api.app import application
 from heartcast.api.auth import Authenticator
 from heartcast.api.cors import Origins, cors_headers
 from heartcast.api.route import Route
+from heartcast.api.track import Tracking
 from heartcast.app import guards, instruments
 from heartcast.app.admin import admin_server
 from heartcast.app.cluster import Cluster
@@ -174,7 +175,8 @@ def assemble(
         shared=shared_limits.budgets if shared_limits is not None else None,
     )
     websockets = WebSocketGateway(realtime)
-    streams = StreamGateway(realtime, lambda origin: cors_headers(origins, origin))
+    tracking = Tracking(hub, hearts, settings.hearts.tracked_per_connection)
+    streams = StreamGateway(realtime, lambda origin: cors_headers(origins, origin), tracking)
     port = HttpPort(
         options,
         routes,

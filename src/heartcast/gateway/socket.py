@@ -9,7 +9,7 @@ import asyncio
 
 from heartcast.gateway.centrifugo import Centrifugo
 from heartcast.realtime.realtime import Realtime
-from heartcast.realtime.room import Room
+from heartcast.realtime.room import Room, frames_of
 from heartcast.realtime.session import Session
 from heartcast.wire.codec import is_utf8
 from heartcast.wire.envelopes import Disconnect
@@ -98,6 +98,13 @@ class WebSocket(Session):
     def push_line(self, line: bytes) -> None:
         self.settle()
         self.send(frame(line))
+
+    def push_lines(self, lines: list[bytes]) -> None:
+        if lines and self.speaks_frames:
+            self.settle()
+            self.send(frames_of(lines))
+        else:
+            super().push_lines(lines)
 
     def ping(self) -> None:
         self.awaits_pong = True

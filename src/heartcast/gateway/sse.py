@@ -11,6 +11,8 @@ The id is a cursor over all channels of the stream that have a history, so that 
 A channel that cannot be continued says so by a ``gap`` event, and the stream goes on
 from its newest publication. ``subscribed`` comes once, when all channels are open, and
 ``close`` before the server ends the stream.
+
+``?target=post_1&target=post_2`` watches counts of targets, hundreds on one stream (``api.track``).
 """
 
 from __future__ import annotations
@@ -24,16 +26,19 @@ from urllib.parse import parse_qs, quote, unquote
 import msgspec
 
 from heartcast.api.problems import problem
+from heartcast.api.track import Tracked, Tracking
 from heartcast.core.errors import (
     Forbidden,
     HeartcastError,
     InvalidInput,
     NotFound,
     Overloaded,
+    StoreUnavailable,
     Unauthenticated,
     Unavailable,
 )
 from heartcast.core.names import user_text
+from heartcast.hearts.live import channel_of
 from heartcast.realtime.log import Position, Publication
 from heartcast.realtime.namespaces import is_channel_name, may_subscribe
 from heartcast.realtime.realtime import Claims, Realtime
@@ -121,7 +126,16 @@ class Stream(Session):
         return False
 
     def wire(self, room: Room, publications: list[Publication], piece: bytes) -> bytes:
-        return b"".join([self._message(room.channel, publication) for publication in publications])
+        if room.channel in self.positions:
+            return self._messages(room.channel, publications)
+        known = room.events
+        # By identity: the list of a tick is the same for all its sessions, and never changed.
+        if known is None or known[0] is not publications:
+            known = room.events = publications, self._messages(room.channel, publications)
+        return known[1]
+
+    def _messages(self, channel: str, publications: list[Publication]) -> bytes:
+        return b"".join([self._message(channel, publication) for publication in publications])
 
     def _message(self, channel: str, publication: Publication) -> bytes:
         data, offset, tags, _ = publication
@@ -145,6 +159,17 @@ class Stream(Session):
                 where = {"channel": channel, "offset": answer.position.offset, "epoch": answer.position.epoch}
                 pieces.append(_event(encode(where), name="gap", event_id=cursor_of(self.positions)))
         pieces.extend(self._message(channel, publication) for publication in answer.publications)
+        self._opened(pieces)
+
+    def tracked_from_now(self, answer: Tracked | StoreUnavailable) -> None:
+        """The counts of what it tracks."""
+        if isinstance(answer, StoreUnavailable):
+            self.close(SERVER_ERROR)
+            return
+        counts = [(channel_of(count.target_id), encode(count)) for count in answer.counts]
+        self._opened([self._message(channel, Publication(data, 0)) for channel, data in counts])
+
+    def _opened(self, pieces: list[bytes]) -> None:
         self._opening -= 1
         if not self._opening:
             channels = {"channels": [room.channel for room in self.rooms()]}
@@ -170,10 +195,12 @@ class StreamGateway:
 
     Args:
         cors: Headers for a page's origin.
+        tracking: Who tracks what; None: there are no counts here.
     """
 
-    def __init__(self, realtime: Realtime, cors: Cors = no_cors) -> None:
+    def __init__(self, realtime: Realtime, cors: Cors = no_cors, tracking: Tracking | None = None) -> None:
         self._realtime = realtime
+        self._tracking = tracking
         self._hub = realtime.hub
         self._cors = cors
 
@@ -214,12 +241,15 @@ class StreamGateway:
         claims = self._claims(values, fields)
         user = claims.user if claims is not None else self._dev_user(values)
         self._check_access(channels, user, claims)
-        session = Stream(self._realtime, transport, len(channels))
+        targets = self._targets(values, user)
+        session = Stream(self._realtime, transport, len(channels) + bool(targets))
         transport.set_protocol(session)  # type: ignore[arg-type]  # the loop asks for its methods only
         transport.write(_HEAD + cors + b"\r\nretry: %d\n\n" % RETRY_MS)
         self._hub.connected(session, user)
         self._expire(session, claims)
         self._join(session, channels, _last_event_id(values, fields))
+        if targets and self._tracking is not None:
+            self._tracking.start(session, targets, session.tracked_from_now)
 
     def _join(self, session: Stream, channels: list[str], cursor: str) -> None:
         known = positions_in(cursor)
@@ -242,7 +272,7 @@ class StreamGateway:
 
     def _channels(self, values: Values) -> list[str]:
         channels = list(dict.fromkeys(values.get("channel", ())))
-        if not channels:
+        if not channels and not values.get("target"):
             raise InvalidInput("name at least one channel: ?channel=…", pointer="/channel")
         limit = self._realtime.options.max_channels_per_connection
         if len(channels) > limit:
@@ -253,6 +283,15 @@ class StreamGateway:
             if not self._hub.has_namespace(channel):
                 raise NotFound(f"no namespace for channel {channel[:80]!r}", code="unknown_channel")
         return channels
+
+    def _targets(self, values: Values, user: str | None) -> list[str]:
+        targets = list(dict.fromkeys(values.get("target", ())))
+        if not targets:
+            return targets
+        if self._tracking is None:
+            raise InvalidInput("there are no counts to watch here", pointer="/target")
+        self._tracking.check(targets, user, self._realtime.mode, "/target")
+        return targets
 
     def _claims(self, values: Values, fields: dict[bytes, bytes]) -> Claims | None:
         token = next(iter(values.get("token", ())), "")

@@ -325,6 +325,10 @@ class HeartOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Least seconds between two live counts of one target, 0.01 to 60. Five a second look
     like a running number, more only cost."""
 
+    tracked_per_connection: int = 1_000
+    """Targets whose counts one connection may watch by ``track``, 500 to 10,000; one call takes 500.
+    Each costs the connection some 100 bytes."""
+
     store: Literal["auto", "sqlite", "memory", "redis", "postgres"] = "auto"
     """Where hearts are kept: ``sqlite`` in the data folder, ``memory`` nowhere else,
     ``redis`` and ``postgres`` in a server that several nodes may share. ``auto``: ``memory`` when
@@ -377,5 +381,7 @@ class HeartOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             raise ValueError("postgres_dsn: must be set for the store postgres")
         if self.store == "redis" and not self.redis_url:
             raise ValueError("redis_url: must be set for the store redis")
+        if not 500 <= self.tracked_per_connection <= 10_000:
+            raise ValueError("tracked_per_connection: must be between 500 and 10000")
         if not 0.01 <= self.live_interval_s <= 60:
             raise ValueError("live_interval_s: must be between 0.01 and 60")

@@ -382,7 +382,7 @@ class Hub:
                 session.put(room.channel, own)
             else:
                 outboxes.setdefault(session, []).append(own)
-        room.binary = None
+        room.binary = room.events = None
         count = len(plain) + len(others)
         self.deliveries += count * len(publications)
         self.bytes_out += count * len(piece)
@@ -432,6 +432,7 @@ class Hub:
         done: JoinDone,
         *,
         tells: bool = False,
+        is_tracked: bool = False,
     ) -> None:
         """Make a session a member of a channel. Whether it may is the caller's business.
 
@@ -440,16 +441,21 @@ class Hub:
             done: Called once, before anything of the channel is pushed. It is not
                 called when the session leaves first.
             tells: Whether to tell it who joins and leaves.
+            is_tracked: Neither count it as one of the session's channels nor look for what the
+                channel has: the caller knows that, for many channels at once.
         """
         room = self._rooms.get(channel)
         if room is None:
             room = self._rooms[channel] = Room(channel, self._namespace(channel))
-        session.enter(room)
+        was_plain = session.is_plain
+        if is_tracked:
+            session.track(room)
+        else:
+            session.enter(room)
         self.subscriptions += 1
-        for other in session.rooms():
-            if other is not room:
-                self._place_again(other, session)
-        joining = Joining(self, room, room.namespace.log, session, position, done, tells)
+        self._place_elsewhere(session, was_plain)
+        log = None if is_tracked else room.namespace.log
+        joining = Joining(self, room, log, session, position, done, tells)
         room.namespace.broker.watch(channel, joining.watched)
 
     def leave(self, session: Session, room: Room) -> None:
@@ -461,10 +467,10 @@ class Hub:
             room.joining.pop(session, None)
         if room.tellings is not None:
             room.tellings.discard(session)
+        was_plain = session.is_plain
         session.leave(room)
         self.subscriptions -= 1
-        for other in session.rooms():
-            self._place_again(other, session)
+        self._place_elsewhere(session, was_plain)
         if was_member:
             if room.options.presence:
                 self.presence.leave(room.channel, _member(session))
@@ -488,6 +494,12 @@ class Hub:
         if tells and room.options.join_leave:
             room.tellings = room.tellings or set()
             room.tellings.add(session)
+
+    def _place_elsewhere(self, session: Session, was_plain: bool) -> None:
+        # Only then: a session with hundreds of rooms would look at all of them for each.
+        if session.is_plain != was_plain:
+            for room in session.rooms():
+                self._place_again(room, session)
 
     def _place_again(self, room: Room, session: Session) -> None:
         if session in room.plain or session in room.others:

@@ -43,11 +43,13 @@ class Room:
         tellings: Members that asked to be told who joins and leaves.
         binary: The publications that are being written and their frames of the binary
             protocol, made by the first session that needs them.
+        events: The same as server-sent events without a cursor.
     """
 
     __slots__ = (
         "binary",
         "channel",
+        "events",
         "head",
         "joining",
         "namespace",
@@ -68,6 +70,7 @@ class Room:
         self.pending: list[Publication] = []
         self.tellings: set[Session] | None = None
         self.binary: tuple[list[Publication], bytes] | None = None
+        self.events: tuple[list[Publication], bytes] | None = None
         self.version = -1
 
     @property

@@ -33,6 +33,7 @@ class Session(ABC):
         user: Whose it is; None: nobody's.
         awaits_pong: A ping was sent and not answered yet.
         is_closing: Nothing more is sent or read.
+        tracked: Those of its rooms that are no channels to the limit; None: there are none.
     """
 
     __slots__ = (
@@ -43,6 +44,7 @@ class Session(ABC):
         "hub",
         "is_closing",
         "serial",
+        "tracked",
         "transport",
         "user",
     )
@@ -59,6 +61,7 @@ class Session(ABC):
         self.user: str | None = None
         self.first: Room | None = None
         self._more: dict[str, Room] | None = None
+        self.tracked: set[Room] | None = None
         self.backlog: Backlog | None = None
         self.awaits_pong = False
         self.is_closing = False
@@ -84,7 +87,9 @@ class Session(ABC):
 
     @property
     def channel_count(self) -> int:
-        return (self.first is not None) + (len(self._more) if self._more is not None else 0)
+        """Its channels without those it tracks, which have a limit of their own."""
+        count = (self.first is not None) + (len(self._more) if self._more is not None else 0)
+        return count - (len(self.tracked) if self.tracked is not None else 0)
 
     @property
     def is_plain(self) -> bool:
@@ -99,7 +104,17 @@ class Session(ABC):
         else:
             self._more[room.channel] = room
 
+    def track(self, room: Room) -> None:
+        """Enter a room that is no channel to the limit."""
+        self.enter(room)
+        if self.tracked is None:
+            self.tracked = set()
+        self.tracked.add(room)
+
     def leave(self, room: Room) -> None:
+        if self.tracked is not None:
+            self.tracked.discard(room)
+            self.tracked = self.tracked or None
         if self._more is not None:
             if self.first is room:
                 self.first = self._more.pop(next(iter(self._more)))
@@ -126,6 +141,11 @@ class Session(ABC):
     @abstractmethod
     def push_line(self, line: bytes) -> None:
         """Send a push that is no publication (someone joined, an unsubscribe)."""
+
+    def push_lines(self, lines: list[bytes]) -> None:
+        """Send several pushes that are no publications."""
+        for line in lines:
+            self.push_line(line)
 
     @abstractmethod
     def farewell(self, disconnect: Disconnect) -> bytes:

@@ -224,6 +224,15 @@ def join_line(channel: str, info: ClientInfo, *, is_leave: bool = False) -> byte
     )
 
 
+def subscribe_line(channel: str, fields: dict[str, object]) -> bytes:
+    """Tells a client that the server has subscribed it.
+
+    Args:
+        fields: Of the subscription, as in the answer to a client that asked for it.
+    """
+    return b'{"push":{"channel":%s,"subscribe":%s}}' % (_encode(channel), _encode(fields))
+
+
 def unsubscribe_line(channel: str, code: int, reason: str) -> bytes:
     return b'{"push":{"channel":%s,"unsubscribe":{"code":%d,"reason":%s}}}' % (
         _encode(channel),

@@ -21,7 +21,7 @@
  *
  * One idea keeps the numbers right: a count comes with a version and never goes back to an
  * older one. A click shows at once what it hopes for; the server's word then replaces it.
- * All hearts of a page share one request for their counts and one WebSocket.
+ * All hearts of a page share one request for their counts and one WebSocket, which tracks them all.
  */
 (() => {
   "use strict";
@@ -34,6 +34,7 @@
   settings.token ??= tag?.dataset.token;
 
   const COUNTS_PER_REQUEST = 500;
+  const TRACKED_PER_CALL = 100;
   const ANNOUNCE_GAP_MS = 10_000;
   const NOTE_MS = 5_000;
   const POLL_MS = 20_000;
@@ -89,7 +90,7 @@
 
   /** One WebSocket per page and server: the Centrifugo protocol in JSON, as much of it as is needed. */
   class Live extends EventTarget {
-    #api; #token; #socket = null; #id = 0; #waiting = new Map(); #channels = new Map();
+    #api; #token; #socket = null; #id = 0; #waiting = new Map(); #channels = new Map(); #toTrack = new Set(); #toUntrack = new Set();
     #attempt = 0; #retry = 0; #silence = 0; #silentAfterMs = 0; #outbox = []; #flushing = false; #isOver = false;
     isConnected = false;
 
@@ -101,9 +102,14 @@
     }
 
     /** Follow a channel. `onData(data, publication)` is called for each publication. Returns a function that stops it. */
-    subscribe(channel, onData, { recover = false } = {}) {
+    subscribe(channel, onData, { recover = false } = {}) { return this.#follow(channel, onData, recover); }
+
+    /** Follow a target's count, one of hundreds. `onCount({target_id, count, version})`. Returns a function that stops it. */
+    track(target, onCount) { return this.#follow(channelOf(target), onCount, false, target); }
+
+    #follow(channel, onData, recover, target) {
       const known = this.#channels.get(channel);
-      const entry = known ?? { listeners: new Set(), recover, position: null, latest: null };
+      const entry = known ?? { listeners: new Set(), recover, position: null, latest: null, target };
       entry.listeners.add(onData);
       if (!known) {
         this.#channels.set(channel, entry);
@@ -114,7 +120,9 @@
         entry.listeners.delete(onData);
         if (entry.listeners.size || this.#channels.get(channel) !== entry) return;
         this.#channels.delete(channel);
-        if (this.isConnected) this.#command({ unsubscribe: { channel } });
+        if (!this.isConnected) return;
+        if (entry.target === undefined) this.#command({ unsubscribe: { channel } });
+        else this.#soon(this.#toUntrack, entry.target);
       };
     }
 
@@ -170,7 +178,36 @@
       this.dispatchEvent(new Event("connected"));
     }
 
+    /** Targets that come or go in one turn share a command; one that does both is what it is in the end. */
+    #soon(targets, target) {
+      if (!this.#toTrack.size && !this.#toUntrack.size) queueMicrotask(() => this.#sendTargets());
+      targets.add(target);
+    }
+
+    #sendTargets() {
+      const isTracked = (target) => this.#channels.get(channelOf(target))?.target !== undefined;
+      const gone = [...this.#toUntrack].filter((target) => !isTracked(target));
+      const come = [...this.#toTrack].filter(isTracked);
+      this.#toTrack.clear();
+      this.#toUntrack.clear();
+      if (!this.isConnected) return; // All are tracked when it is.
+      for (let i = 0; i < gone.length; i += TRACKED_PER_CALL)
+        this.#command({ rpc: { method: "untrack", data: { targets: gone.slice(i, i + TRACKED_PER_CALL) } } });
+      for (let i = 0; i < come.length; i += TRACKED_PER_CALL) this.#track(come.slice(i, i + TRACKED_PER_CALL));
+    }
+
+    #track(targets) {
+      this.#command({ rpc: { method: "track", data: { targets } } }, ({ error, rpc }) => {
+        if (error) for (const target of targets) this.dispatchEvent(new CustomEvent("refused", { detail: { channel: channelOf(target), error } }));
+        else for (const count of rpc.data.counts) {
+          const entry = this.#channels.get(channelOf(count.target_id));
+          if (entry && !(entry.latest?.data.version > count.version)) this.#deliver(entry, { data: count });
+        }
+      });
+    }
+
     #subscribe(channel, entry) {
+      if (entry.target !== undefined) return this.#soon(this.#toTrack, entry.target);
       const from = entry.recover && entry.position ? { recover: true, ...entry.position } : {};
       this.#command({ subscribe: { channel, ...from } }, ({ error, subscribe }) => {
         if (this.#channels.get(channel) !== entry) return;
@@ -283,7 +320,7 @@
       this.live = liveOf(api, token);
       this.live.addEventListener("connected", () => { this.#loadAll(); this.#flush(); });
       addEventListener("online", () => this.#flush());
-      // A connection may follow so many channels and no more (128 unless the operator says otherwise).
+      // A connection may track so many targets and no more (1,000 unless the operator says otherwise).
       this.live.addEventListener("refused", ({ detail }) => {
         for (const heart of this.#hearts.values()) if (channelOf(heart.target) === detail.channel) heart.isLive = false;
       });
@@ -306,7 +343,7 @@
         }
         this.load(heart);
         // The live channel carries the default kind; other kinds follow by asking.
-        if (kind === "heart") heart.stop = this.live.subscribe(channelOf(target), ({ count, version }) => {
+        if (kind === "heart") heart.stop = this.live.track(target, ({ count, version }) => {
           if (heart.learn(count, version)) heart.show("live");
         });
       }
