@@ -8,7 +8,7 @@ PORT   ?= 8080
 # Test files run beside each other; each starts its own servers on free ports.
 JOBS   ?= 2
 
-.PHONY: help demo test lint types contracts unit browser docs bench clean
+.PHONY: help demo test lint types contracts unit browser docs bench bench-peers clean
 help: ## Show the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
@@ -54,5 +54,16 @@ docs: $(VENV)/.installed ## Write the reference pages that repeat what the code 
 bench: $(VENV)/.installed-test ## Measure; writes benchmarks/results/*.json
 	$(BIN)/python -m benchmarks
 
+# What comes from PyPI and npm goes into a place of its own; Debian's (nginx, libnginx-mod-nchan,
+# nats-server, mosquitto) are yours to install. A peer that is not there is skipped and says so.
+$(VENV)-peers/.installed: requirements/peers.txt
+	$(PYTHON) -m venv $(VENV)-peers
+	$(VENV)-peers/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@! command -v npm >/dev/null || npm install --silent --no-save --prefix $(VENV)-peers ws@8 socket.io@4
+	@touch $@
+
+bench-peers: $(VENV)/.installed-test $(VENV)-peers/.installed ## Measure heartcast beside its peers
+	PEERS=$(VENV)-peers $(BIN)/python -m benchmarks peers
+
 clean: ## Remove everything that make installed
-	rm -rf $(VENV) node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-peers node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

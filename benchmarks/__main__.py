@@ -1,7 +1,8 @@
 """``make bench``: run every benchmark, keep what it found, and renew the figures in the docs.
 
-python -m benchmarks              run all and renew README and docs/reference/benchmarks.md
+python -m benchmarks              run all but the peers, and renew README and docs
 python -m benchmarks ingest push  run some
+python -m benchmarks peers        run others beside heartcast: `make bench-peers`
 python -m benchmarks --docs       renew the docs from the JSON that is there, run nothing
 """
 
@@ -21,10 +22,12 @@ RESULTS = Path(__file__).parent / "results"
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[[], *book.NAMES], help="which to run; all by default")
+    parser.add_argument(
+        "names", nargs="*", choices=[[], *book.NAMES], help="which to run; by default all but peers"
+    )
     parser.add_argument("--docs", action="store_true", help="only renew the docs")
     arguments = parser.parse_args()
-    for name in [] if arguments.docs else arguments.names or book.NAMES:
+    for name in [] if arguments.docs else arguments.names or book.OURS:
         print(f"{name} …", flush=True)
         figures = importlib.import_module(f"benchmarks.{name}").run()
         # `chrt -f 50 python -m …` keeps other programs of a shared machine out of the figures.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks import comparison
+
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-NAMES = (
+OURS = (
     "ingest",
     "fanout",
     "latency",
@@ -23,6 +26,8 @@ NAMES = (
     "track",
 )
 """The benchmarks, each a module with ``run()`` and a file of the same name in ``results/``."""
+NAMES = (*OURS, "peers")
+"""With the one that needs other people's servers."""
 
 _BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
@@ -115,6 +120,40 @@ def page() -> str:
     return "\n".join(parts) + "\n"
 
 
+def book() -> str:
+    """The whole of docs/benchmarks.md: heartcast by itself, beside its peers, and what measures what."""
+    parts = [
+        "# How fast heartcast is, and against what",
+        "",
+        "<!-- Written by `python -m benchmarks` from benchmarks/results/*.json; do not edit. -->",
+        "",
+        "Every figure here was written by a program in `benchmarks/` and can be made again by its command.",
+        "The server's processor time per operation compares across machines; rates and latencies share",
+        "theirs with the program that makes the load. All figures are in the",
+        "[reference](reference/benchmarks.md).",
+        "",
+        "## By itself",
+        "",
+        summary(),
+        "",
+    ]
+    if peers := _load("peers"):
+        parts += ["## Beside its peers", "", *comparison.page(peers)]
+    parts += ["## What measures what", "", "| what | command | machine |", "|---|---|---|"]
+    for name in NAMES:
+        if result := _load(name):
+            parts.append(f"| {_purpose(name)} | `{result['command']}` | {result['machine']} |")
+    return "\n".join(parts) + "\n"
+
+
+def _purpose(name: str) -> str:
+    """The first sentence of a benchmark's docstring, read and not run."""
+    folder = ROOT / "benchmarks"
+    path = folder / f"{name}.py" if (folder / f"{name}.py").exists() else folder / name / "__init__.py"
+    essay = ast.get_docstring(ast.parse(path.read_text())) or ""
+    return " ".join(essay.partition("\n\n")[0].split()).removesuffix(".")
+
+
 def with_figures(text: str) -> str:
     """``text`` with the part between its two markers renewed."""
     before, _, rest = text.partition(_BEGIN)
@@ -127,3 +166,4 @@ def renew() -> None:
     readme = ROOT / "README.md"
     readme.write_text(with_figures(readme.read_text()))
     (ROOT / "docs" / "reference" / "benchmarks.md").write_text(page())
+    (ROOT / "docs" / "benchmarks.md").write_text(book())

@@ -62,3 +62,9 @@ def test_the_readme_shows_the_figures_that_were_measured() -> None:
     readme = (ROOT / "README.md").read_text()
 
     assert readme == book.with_figures(readme), "run `python -m benchmarks --docs`"
+
+
+def test_the_book_of_benchmarks_says_what_was_measured() -> None:
+    from benchmarks import book
+
+    assert (ROOT / "docs" / "benchmarks.md").read_text() == book.book(), "run `python -m benchmarks --docs`"
