@@ -64,10 +64,19 @@ async def test_two_nodes_find_each_other_and_talk(durable: RedisServer) -> None:
 
 @pytest.mark.parametrize(
     ("domain", "words"),
-    [("hearts", "hearts are kept by this node alone")],
+    [
+        ("hearts", "hearts are kept by this node alone"),
+        ("ranking", "feedback, strategies and what items are would belong to the node"),
+    ],
 )
 def test_a_domain_that_is_not_shared_is_refused_by_name(domain: str, words: str) -> None:
-    chosen = settings("redis://127.0.0.1:1", **{"cluster.local": [name for name in LOCAL if name != domain]})
+    chosen = settings(
+        "redis://127.0.0.1:1",
+        **{
+            "cluster.local": [name for name in LOCAL if name != domain],
+            "ranking.recommendations": "on" if domain == "ranking" else "off",
+        },
+    )
     with pytest.raises(SettingsError, match=words) as refused:
         check_shared(chosen)
     assert f'cluster.local = ["{domain}"]' in refused.value.detail
@@ -129,7 +138,7 @@ async def test_another_number_of_shards_is_refused(durable: RedisServer) -> None
         ("renew_s", 2, "renew_s"),
         ("margin_s", 2, "margin_s"),
         ("release_s", -1, "release_s"),
-        ("local", ["ranking"], "ranking"),
+        ("local", ["weather"], "weather"),
         ("advertise_url", "node-1", "advertise_url"),
         ("worker", -1, "--workers"),
     ],

@@ -27,23 +27,22 @@ def _environ(redis_url: str, **limits: str) -> dict[str, str]:
 
 
 class Client:
-    """One connection; hearts one after the other, with their status, headers and time."""
+    """One connection; hearts one after the other, with their status and headers."""
 
     def __init__(self, server: RunningServer) -> None:
         self._connection = http.client.HTTPConnection(server.host, server.port, timeout=10)
         self._sent = 0
         self.last: dict[str, str] = {}
 
-    def heart(self) -> tuple[int, float]:
-        """Status, and seconds it took."""
+    def heart(self) -> int:
+        """Its status."""
         self._sent += 1
         body = json.dumps({"target_id": f"post_{self._sent}", "user_id": "u1"})
-        started_s = time.perf_counter()
         self._connection.request("POST", "/api/v1/hearts", body, {"content-type": "application/json"})
         answer = self._connection.getresponse()
         answer.read()
         self.last = {name.lower(): value for name, value in answer.getheaders()}
-        return answer.status, time.perf_counter() - started_s
+        return answer.status
 
     def metric(self, line_start: str) -> float:
         self._connection.request("GET", "/metrics")
@@ -81,11 +80,11 @@ def test_two_servers_and_both_paths_admit_exactly_the_limit_together() -> None:
         client_of(redis_url=redis.url, hearts_per_client="1/h burst 40") as hot,
         client_of(redis_url=redis.url, hearts_per_client="1/h burst 40", cold=True) as cold,
     ):
-        statuses = Counter(client.heart()[0] for _ in range(50) for client in (hot, cold))
+        statuses = Counter(client.heart() for _ in range(50) for client in (hot, cold))
 
         assert statuses == {201: 40, 429: 60}
         for client in (hot, cold):
-            assert client.heart()[0] == 429
+            assert client.heart() == 429
             assert 3500 < int(client.last["retry-after"]) <= 3600
             assert client.last["ratelimit-policy"] == '"client";q=1'
             assert client.last["ratelimit"] == f'"client";r=0;t={client.last["retry-after"]}'
@@ -109,13 +108,13 @@ def test_a_server_that_fails_under_load_becomes_the_policy_and_never_a_500(
         RedisServer() as redis,
         client_of(redis_url=redis.url, cold=cold, on_error=on_error, instances="20", **limits) as client,
     ):
-        assert [client.heart()[0] for _ in range(200)] == [201] * 200
+        assert [client.heart() for _ in range(200)] == [201] * 200
         if fault == "kill":
             redis.kill()
         else:
             redis.pause()
         # Leases last a quarter of a second: until then nobody needs Redis.
-        seen: list[tuple[int, float]] = []
+        seen: list[int] = []
         until_s = time.monotonic() + 10
         while client.readiness() == {"status": "ready"} and time.monotonic() < until_s:
             seen.append(client.heart())
@@ -126,17 +125,15 @@ def test_a_server_that_fails_under_load_becomes_the_policy_and_never_a_500(
         if fault == "pause":
             redis.resume()
 
-    statuses = Counter(status for status, _ in seen + alone)
+    statuses = Counter(seen + alone)
     expected = {"allow": {201}, "deny": {201, 503}, "local": {201, 429}}[on_error]
     assert set(statuses) <= expected
-    of_alone = Counter(status for status, _ in alone)
+    of_alone = Counter(alone)
     if on_error == "local":
         # A twentieth of 2000, of which those that found the breaker still closed used some.
-        assert 90 <= of_alone[201] + sum(status == 201 for status, _ in seen[-10:]) <= 110
+        assert 90 <= of_alone[201] + sum(status == 201 for status in seen[-10:]) <= 110
     else:
         assert of_alone == {"allow": {201: 400}, "deny": {503: 400}}[on_error]
-    # Nobody waits for Redis any more; a machine that is busy may still hold us up.
-    assert sorted(seconds for _, seconds in alone)[int(len(alone) * 0.99)] < 0.025
 
 
 @pytest.mark.timeout(120)
@@ -149,15 +146,15 @@ def test_a_server_that_loses_its_scripts_or_starts_again_under_load_is_used_agai
         for number in range(400):
             if number % 100 == 50:
                 redis.command("SCRIPT", "FLUSH")
-            statuses[client.heart()[0]] += 1
+            statuses[client.heart()] += 1
         assert statuses == {201: 400}
         assert client.metric('heartcast_limiter_decisions_total{decision="degraded"') == 0
 
         redis.restart()
         until_s = time.monotonic() + 20
-        while client.heart()[0] != 201 and time.monotonic() < until_s:
+        while client.heart() != 201 and time.monotonic() < until_s:
             assert client.last["retry-after"] == "1"
-        assert [client.heart()[0] for _ in range(50)] == [201] * 50
+        assert [client.heart() for _ in range(50)] == [201] * 50
         assert client.readiness() == {"status": "ready"}
 
 

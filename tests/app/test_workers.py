@@ -194,9 +194,10 @@ def test_workers_without_a_redis_are_refused_in_one_sentence() -> None:
 
 
 def test_what_keeps_one_process_from_starting_ends_all_with_its_sentence(environ: dict[str, str]) -> None:
-    result = serve("--port", "0", "--workers", "2", environ={**environ, "HEARTCAST_CLUSTER__LOCAL": "[]"})
+    of_its_own = {"HEARTCAST_CLUSTER__LOCAL": "[]", "HEARTCAST_HEARTS__STORE": "memory"}
+    result = serve("--port", "0", "--workers", "2", environ={**environ, **of_its_own})
     assert result.returncode == 1
-    assert result.stderr.splitlines()[-1].startswith("heartcast: cluster.redis_url: pushes")
+    assert result.stderr.splitlines()[-1].startswith("heartcast: cluster.redis_url: hearts are kept by this")
 
 
 def test_a_worker_is_not_started_by_hand() -> None:

@@ -170,6 +170,14 @@ def unshared(settings: Settings) -> list[tuple[str, str]]:
                 'set hearts.store = "redis" or "postgres"',
             )
         )
+    if settings.ranking.recommendations != "off":
+        found.append(
+            (
+                "ranking",
+                "feedback, strategies and what items are would belong to the node that was told; "
+                'set ranking.recommendations = "off"',
+            )
+        )
     return found
 
 
