@@ -4,17 +4,22 @@
 
 "? target user" is printed before each call, "+ target user" or "- target user" only after
 the store called done.
+
+    python hammer.py DATABASE SEED once
+
+Each call is one heart with a receipt of its own: "? number" before it, "+ number id" after.
 """
 
 import asyncio
 import os
 import random
 import sys
+from itertools import count
 from pathlib import Path
 
 from heartcast.core.clock import SystemClock
 from heartcast.core.errors import StoreUnavailable
-from heartcast.hearts.model import HeartKey, Outcome
+from heartcast.hearts.model import HeartKey, Once, Outcome, Receipt, Step
 from heartcast.hearts.store import HeartStore
 from heartcast.hearts.store.postgres import PostgresHeartStore
 from heartcast.hearts.store.redis import RedisHeartStore
@@ -69,4 +74,27 @@ async def main(database: str, seed: int) -> None:
     await asyncio.Event().wait()
 
 
-asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+async def ask_once(database: str, seed: int) -> None:
+    store = await open_store(database)
+    os.write(1, b"ready\n")
+    numbers = count(seed * 1_000_000)
+
+    def again() -> None:
+        number = next(numbers)
+        os.write(1, f"? {number}\n".encode())
+
+        def done(once: object) -> None:
+            assert isinstance(once, Once)
+            assert once.outcomes[0].heart is not None
+            os.write(1, f"+ {number} {once.outcomes[0].heart.id}\n".encode())
+            again()
+
+        name = number.to_bytes(16, "big")
+        store.once(Receipt(name, name, 9_000), [Step(True, HeartKey("t", f"u{number}"))], 1, done)
+
+    for _ in range(64):
+        again()
+    await asyncio.Event().wait()
+
+
+asyncio.run((ask_once if sys.argv[3:] else main)(sys.argv[1], int(sys.argv[2])))

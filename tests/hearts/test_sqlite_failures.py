@@ -152,7 +152,9 @@ async def test_a_database_of_the_release_before_gets_its_outbox(tmp_path: Path) 
     await Awaiting(store).add([HeartKey("post", "u1")], 1)
     await store.close()
     with sqlite3.connect(path) as connection:
-        connection.executescript("DROP TABLE event; DROP TABLE outbox; PRAGMA user_version = 1")
+        connection.executescript(
+            "DROP TABLE event; DROP TABLE outbox; DROP TABLE receipt; PRAGMA user_version = 1"
+        )
     connection.close()
 
     store = SqliteHeartStore(path, clock=SystemClock(), keeps_events=True)

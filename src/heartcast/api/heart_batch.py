@@ -4,6 +4,8 @@ Items are independent: a bad one gets its own problem and the others go on. They
 effect in the order given, so neighbours that want the same go to the store as one
 call, and a change of direction starts the next. A body of the wrong shape is refused
 as a whole, before anything is written.
+
+With an Idempotency-Key all items go to the store as one call, and are done once.
 """
 
 from __future__ import annotations
@@ -23,10 +25,11 @@ from heartcast.api.heart_bodies import (
     given_answer,
     removed_answer,
 )
+from heartcast.api.heart_once import replayed
 from heartcast.api.problems import Problem, problem
 from heartcast.api.route import Answer, Call, Identity
 from heartcast.core.errors import BodyTooLarge, HeartcastError, InvalidInput, StoreUnavailable
-from heartcast.hearts.model import HeartKey, Outcome
+from heartcast.hearts.model import HeartKey, Once, Outcome, Receipt, Step
 from heartcast.hearts.service import HeartService
 from heartcast.hearts.store import MAX_KEYS
 
@@ -95,14 +98,22 @@ class Batch:
         self._failure: StoreUnavailable | None = None
         self._is_answered_at_once = True
 
-    def run(self, body: BatchBody, check: CheckItem) -> Answer | None:
-        """Do all items; the answer, or None when it comes later."""
+    def run(self, body: BatchBody, check: CheckItem, receipt: Receipt | None = None) -> Answer | None:
+        """Do all items; the answer, or None when it comes later.
+
+        Args:
+            receipt: Of the request, when it is to be done once.
+        """
         asked: list[_Asked] = []
         for at, item in enumerate(body.items):
             try:
                 asked.append(self._checked(at, item, check))
             except HeartcastError as error:
                 self._refuse(at, error)
+        if receipt is not None and asked and not any(one.is_shadowed for one in asked):
+            self._is_answered_at_once = False
+            self._submit_once(receipt, asked)
+            return None
         for (op, is_shadowed), group in groupby(asked, key=lambda one: (one.item.op, one.is_shadowed)):
             if is_shadowed:
                 for one in group:
@@ -133,6 +144,18 @@ class Batch:
         self._waiting += 1
         write = self._service.add if op == "add" else self._service.remove
         write([one.key for one in asked], done)
+
+    def _submit_once(self, receipt: Receipt, asked: list[_Asked]) -> None:
+        def done(result: Once | InvalidInput | StoreUnavailable) -> None:
+            if not isinstance(result, Once):
+                self._call.respond(problem(result))
+                return
+            self._note(asked, result.outcomes)
+            answer = self._answer()
+            self._call.respond(replayed(answer) if result.is_repeated else answer)
+
+        self._waiting += 1
+        self._service.once(receipt, [Step(one.item.op == "add", one.key) for one in asked], done)
 
     def _note(self, asked: list[_Asked], result: list[Outcome] | StoreUnavailable) -> None:
         if isinstance(result, StoreUnavailable):

@@ -10,6 +10,9 @@ Adding is a set and never a toggle: the first POST makes the heart and answers 2
 every later one answers 200 with the same id and time. So a client that did not see
 the answer just asks again.
 
+An Idempotency-Key makes a late repetition harmless as well (``heart_once``). A heart's id is
+of that heart alone, so taking it back by id needs none.
+
 Who may do what: a user acts for itself, a server for everyone, a visitor who is nobody
 gives the kinds that visitors may give.
 """
@@ -37,11 +40,12 @@ from heartcast.api.heart_bodies import (
     removed_answer,
 )
 from heartcast.api.heart_judging import Judging
+from heartcast.api.heart_once import receipt_of, replayed
 from heartcast.api.problems import problem
 from heartcast.api.route import JSON_TYPE, Answer, Call, Identity, Parameter, Route
-from heartcast.core.errors import Conflict, HeartcastError, NotFound, StoreUnavailable
+from heartcast.core.errors import Conflict, HeartcastError, InvalidInput, NotFound, StoreUnavailable
 from heartcast.core.names import check_id, user_text
-from heartcast.hearts.model import KIND, HeartKey, Outcome
+from heartcast.hearts.model import KIND, HeartKey, Once, Outcome, Receipt, Step
 from heartcast.hearts.options import HeartOptions
 from heartcast.hearts.service import HeartService
 from heartcast.hearts.store import MAX_KEYS
@@ -68,6 +72,7 @@ class _Hearts:
         self._service = service
         self._visitor_kinds = frozenset(options.visitor_kinds)
         self._judging = judging
+        self._keep_ms = round(options.idempotency_s * 1000)
 
     def add(self, call: Call) -> None:
         body = _decode_heart(call.body)
@@ -77,10 +82,24 @@ class _Hearts:
         def done(result: list[Outcome] | StoreUnavailable) -> None:
             call.respond(_added(result, user_id))
 
+        def once(result: Once | InvalidInput | StoreUnavailable) -> None:
+            if isinstance(result, InvalidInput):
+                call.respond(problem(result))
+            elif isinstance(result, Once) and result.is_repeated:
+                call.respond(replayed(_added(result.outcomes, user_id)))
+            else:
+                done(result.outcomes if isinstance(result, Once) else result)
+
+        receipt = self._receipt(call, "POST")
         if self._judging is not None and self._judging.shadows(call, key):
             self._service.add_shadowed(key, done)
-        else:
+        elif receipt is None:
             self._service.add((key,), done)
+        else:
+            self._service.once(receipt, [Step(True, key)], once)
+
+    def _receipt(self, call: Call, scope: str) -> Receipt | None:
+        return receipt_of(call, scope, self._service.now_ms() + self._keep_ms)
 
     def batch(self, call: Call) -> Answer | None:
         return self._batch(call, _decode_batch(call.body), {})
@@ -102,7 +121,8 @@ class _Hearts:
     def _batch(self, call: Call, body: BatchBody, late: dict[int, HeartcastError]) -> Answer | None:
         judging = self._judging
         shadows = None if judging is None else lambda key: judging.shadows(call, key)
-        return Batch(self._service, call, body, late, shadows).run(body, self._key)
+        receipt = self._receipt(call, "batch")
+        return Batch(self._service, call, body, late, shadows).run(body, self._key, receipt)
 
     def _key(self, body: HeartBody | BatchItem, identity: Identity, pointer: str = "") -> HeartKey:
         target_id = check_id(body.target_id, pointer + "/target_id")
@@ -117,7 +137,9 @@ class _Hearts:
         target_id = check_id(query.required("target_id"), "/target_id")
         user = user_text(query.required("user_id"))
         kind = self._service.check_kind(query.one("kind") or KIND)
-        return await self._remove(call, HeartKey(target_id, user, kind))
+        key = HeartKey(target_id, user, kind)
+        receipt = self._receipt(call, "DELETE")
+        return await (self._remove(call, key) if receipt is None else self._remove_once(call, key, receipt))
 
     async def remove_by_id(self, call: Call) -> Answer:
         heart = await self._service.find(call.params["id"])
@@ -130,6 +152,13 @@ class _Hearts:
         await self._check_undo(key, call.identity)
         removed: list[Outcome] = await result_of(lambda done: self._service.remove((key,), done))
         return Answer(200, encode(removed_answer(key, key.user_id, removed[0])))
+
+    async def _remove_once(self, call: Call, key: HeartKey, receipt: Receipt) -> Answer:
+        check_may_heart(call.identity, key.user_id, key.kind, self._visitor_kinds)
+        await self._check_undo(key, call.identity)
+        once: Once = await result_of(lambda done: self._service.once(receipt, [Step(False, key)], done))
+        answer = Answer(200, encode(removed_answer(key, key.user_id, once.outcomes[0])))
+        return replayed(answer) if once.is_repeated else answer
 
     async def _check_undo(self, key: HeartKey, identity: Identity) -> None:
         if not identity.is_server:

@@ -27,6 +27,24 @@ class HeartKey(NamedTuple):
     kind: str = KIND
 
 
+class Step(NamedTuple):
+    """One heart to give or to take back."""
+
+    is_add: bool
+    key: HeartKey
+
+
+class Receipt(NamedTuple):
+    """What makes a request one that is done once."""
+
+    name: bytes
+    """16 bytes: who asks what with which Idempotency-Key."""
+    fingerprint: bytes
+    """16 bytes: of what is asked."""
+    until_ms: int
+    """Wall time until which it is remembered."""
+
+
 class Heart(NamedTuple):
     """A heart that exists."""
 
@@ -47,6 +65,14 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     """Membership changes of this target and kind so far, this one included."""
     changed: bool
     """Whether this very write created or removed the heart."""
+
+
+class Once(msgspec.Struct, frozen=True, gc=False):
+    """What a request did that is done once."""
+
+    outcomes: list[Outcome]
+    is_repeated: bool
+    """Whether it had been done before: these are the outcomes of then, and nothing was changed."""
 
 
 class Count(msgspec.Struct, frozen=True, gc=False):

@@ -311,6 +311,9 @@ class HeartOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Who may ask which users hearted a target. ``admin``: servers. ``owner``: also users whose
     token names the target in its claim ``owns``. ``public``: everybody."""
 
+    idempotency_s: float = 86_400.0
+    """Seconds that a write of hearts is remembered under its Idempotency-Key, 60 to 604800."""
+
     undo_window_s: float = 0.0
     """Seconds within which a user may take a heart back, 1 to 315360000; 0: for ever. Servers may
     always."""
@@ -369,6 +372,8 @@ class HeartOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
                 raise ValueError(f"openheart: {emoji} gives {kind!r}, which is not among the visitor_kinds")
         if not 3600 <= self.visitor_max_age_s <= 315_360_000:
             raise ValueError("visitor_max_age_s: must be between 3600 and 315360000")
+        if not 60 <= self.idempotency_s <= 604_800:
+            raise ValueError("idempotency_s: must be between 60 and 604800")
         if self.undo_window_s and not 1 <= self.undo_window_s <= 315_360_000:
             raise ValueError("undo_window_s: must be 0, or between 1 and 315360000")
         if self.webhooks.endpoints and not self.outbox.is_on:

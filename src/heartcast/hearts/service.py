@@ -8,6 +8,7 @@ durable, so no view can show a heart that a crash takes away.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 from heartcast.core.bus import Bus
@@ -15,9 +16,22 @@ from heartcast.core.clock import Clock
 from heartcast.core.errors import Conflict, InvalidInput, StoreUnavailable
 from heartcast.hearts.gate import Gate
 from heartcast.hearts.last_known import LastKnown
-from heartcast.hearts.model import KIND, Cause, Count, Heart, HeartChanged, HeartKey, Outcome, Recount
-from heartcast.hearts.shadow import SeenDone, Shadows, shown
-from heartcast.hearts.store import CountsDone, Done, HeartStore
+from heartcast.hearts.model import (
+    HIDDEN,
+    KIND,
+    Cause,
+    Count,
+    Heart,
+    HeartChanged,
+    HeartKey,
+    Once,
+    Outcome,
+    Receipt,
+    Recount,
+    Step,
+)
+from heartcast.hearts.shadow import SeenDone, Shadows, hidden, joined, shown
+from heartcast.hearts.store import CountsDone, Done, HeartStore, OnceDone
 
 
 class Gates(NamedTuple):
@@ -139,6 +153,37 @@ class HeartService:
         elif (guarded := self.gates.writes.enter(finish)) is not None:
             self._store.remove(keys, self._now_ms(), guarded, cause)
 
+    def once(self, receipt: Receipt, steps: Sequence[Step], done: OnceDone) -> None:
+        """Give and take back these hearts if that was not done before.
+
+        Arguments and ``done`` as in ``HeartStore.once``; at most 500 steps.
+        """
+        asked = steps if self._shadows is None else _with_hidden(steps)
+
+        def finish(result: Once | InvalidInput | StoreUnavailable) -> None:
+            if isinstance(result, Once):
+                if not result.is_repeated:
+                    self._announce_steps(asked, result.outcomes)
+                if len(asked) > len(steps):
+                    result = Once(_joined(steps, result.outcomes), result.is_repeated)
+            done(result)
+
+        if self.gates is None:
+            self._store.once(receipt, asked, self._now_ms(), finish)
+        elif (guarded := self.gates.writes.enter(finish)) is not None:
+            self._store.once(receipt, asked, self._now_ms(), guarded)
+
+    def _announce_steps(self, steps: Sequence[Step], outcomes: list[Outcome]) -> None:
+        # What is shadowed is nobody's news.
+        pairs = [
+            pair for pair in zip(steps, outcomes, strict=True) if not pair[0].key.kind.startswith(HIDDEN)
+        ]
+        for is_add, run in groupby(pairs, key=lambda pair: pair[0].is_add):
+            some = list(run)
+            self._announce(
+                [step.key for step, _ in some], [outcome for _, outcome in some], 1 if is_add else -1
+            )
+
     def _announce(self, keys: Sequence[HeartKey], outcomes: list[Outcome], delta: int) -> None:
         changed = at = 0
         publish = self._publish
@@ -258,3 +303,18 @@ class HeartService:
     def now_ms(self) -> int:
         """Wall time in milliseconds, by the clock that dates hearts."""
         return self._now_ms()
+
+
+def _with_hidden(steps: Sequence[Step]) -> list[Step]:
+    """Taking a heart back takes it back also where it is shadowed."""
+    asked = []
+    for step in steps:
+        asked.append(step)
+        if not step.is_add:
+            asked.append(Step(False, hidden(step.key)))
+    return asked
+
+
+def _joined(steps: Sequence[Step], outcomes: list[Outcome]) -> list[Outcome]:
+    told = iter(outcomes)
+    return [next(told) if step.is_add else joined(next(told), next(told)) for step in steps]

@@ -69,7 +69,7 @@ class Shadows:
             if isinstance(result, StoreUnavailable):
                 done(result)
                 return
-            done([_joined(ours, theirs) for ours, theirs in zip(public, result, strict=True)])
+            done([joined(ours, theirs) for ours, theirs in zip(public, result, strict=True)])
 
         self._store.remove([hidden(key) for key in keys], now_ms, removed, cause)
 
@@ -105,7 +105,8 @@ class Shadows:
         return list(islice(both, limit))
 
 
-def _joined(public: Outcome, concealed: Outcome) -> Outcome:
+def joined(public: Outcome, concealed: Outcome) -> Outcome:
+    """What taking a heart back did, to whoever sees the two kinds as one."""
     if public.heart is not None or concealed.heart is None:
         return public
     return Outcome(shown(concealed.heart), public.count, public.version, concealed.changed)

@@ -14,10 +14,22 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
-from heartcast.core.errors import StoreUnavailable
-from heartcast.hearts.model import Cause, Count, EventPage, Heart, HeartKey, Outcome, Recount
+from heartcast.core.errors import InvalidInput, StoreUnavailable
+from heartcast.hearts.model import (
+    Cause,
+    Count,
+    EventPage,
+    Heart,
+    HeartKey,
+    Once,
+    Outcome,
+    Receipt,
+    Recount,
+    Step,
+)
 
 Done = Callable[[list[Outcome] | StoreUnavailable], None]
+OnceDone = Callable[[Once | InvalidInput | StoreUnavailable], None]
 CountsDone = Callable[[list[Count] | StoreUnavailable], None]
 HeartedDone = Callable[[list[bool] | StoreUnavailable], None]
 
@@ -66,6 +78,12 @@ class HeartStore(Protocol):
         effects. Whoever has seen a number never finds a lower one that was not there before.
     15. **Trimmed from the oldest.** ``trim_events`` takes events away from the front only, and
         numbers go on from where they were, also after a restart.
+    16. **Once per receipt.** What is asked again with a receipt of the same name is not done
+        again: the answer is that of the first time, whatever happened since. The receipt is
+        written with the effect, or not at all.
+    17. **One request per receipt.** A receipt of the same name and another fingerprint is
+        answered with ``InvalidInput``, and changes nothing.
+    18. **Receipts end.** One whose ``until_ms`` has passed is as if it had never been.
     """
 
     is_durable: bool
@@ -100,6 +118,16 @@ class HeartStore(Protocol):
 
     def remove(self, keys: Sequence[HeartKey], now_ms: int, done: Done, cause: Cause = "user") -> None:
         """Forget these hearts. Arguments and ``done`` as in ``add``."""
+        ...
+
+    def once(self, receipt: Receipt, steps: Sequence[Step], now_ms: int, done: OnceDone) -> None:
+        """Give and take back these hearts, all of them or none, if that was not done before.
+
+        Args:
+            receipt: Says what "before" means.
+            steps: 1 to 1,000, taken in order.
+            done: As in ``add``; ``InvalidInput`` has the code ``idempotency_key_reused``.
+        """
         ...
 
     def counts(self, target_ids: Sequence[str], kind: str, done: CountsDone) -> None:

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from heartcast.core.errors import StoreUnavailable
-from heartcast.hearts.model import Cause, Count, HeartKey, Outcome
+from heartcast.core.errors import HeartcastError
+from heartcast.hearts.model import Cause, Count, HeartKey, Once, Outcome, Receipt, Step
 from heartcast.hearts.store import HeartStore
 
 T = TypeVar("T")
@@ -33,6 +33,10 @@ class Awaiting:
     async def remove(self, keys: Sequence[HeartKey], now_ms: int, cause: Cause = "user") -> list[Outcome]:
         return await result_of(lambda done: self._store.remove(keys, now_ms, done, cause))
 
+    async def once(self, receipt: Receipt, steps: Sequence[Step], now_ms: int) -> Once:
+        """Raises also ``InvalidInput``."""
+        return await result_of(lambda done: self._store.once(receipt, steps, now_ms, done))
+
     async def counts(self, target_ids: Sequence[str], kind: str) -> list[Count]:
         return await result_of(lambda done: self._store.counts(target_ids, kind, done))
 
@@ -40,14 +44,14 @@ class Awaiting:
         return await result_of(lambda done: self._store.hearted(user_id, target_ids, kind, done))
 
 
-async def result_of(call: Callable[[Callable[[T | StoreUnavailable], None]], None]) -> T:
-    """Await a call that answers by ``done(value | StoreUnavailable)``, which is raised."""
+async def result_of(call: Callable[[Callable[[T | HeartcastError], None]], None]) -> T:
+    """Await a call that answers by ``done(value | error)``, and raise the error."""
     future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
-    def done(result: T | StoreUnavailable) -> None:
+    def done(result: T | HeartcastError) -> None:
         if future.cancelled():
             return
-        if isinstance(result, StoreUnavailable):
+        if isinstance(result, HeartcastError):
             future.set_exception(result)
         else:
             future.set_result(result)

@@ -8,24 +8,42 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import repeat
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
-from heartcast.hearts.model import Cause, Change, Heart, HeartKey, Outcome
-from heartcast.hearts.store import Done
+from heartcast.core.errors import InvalidInput
+from heartcast.hearts.model import Cause, Change, Heart, HeartKey, Once, Outcome, Receipt, Step
+from heartcast.hearts.store import OnceDone
+from heartcast.hearts.store.receipts import Record
+
+Result = list[Outcome] | Once | InvalidInput
+"""Of one write; the last two are those of ``once``."""
 
 
 class Write(msgspec.Struct, gc=False):
-    """One call of ``add``, ``load`` or ``remove``."""
+    """One call of ``add``, ``load``, ``remove`` or ``once``."""
 
     is_add: bool
     keys: Sequence[HeartKey]
     now_ms: int
-    done: Done
+    done: Callable[[Any], None]
+    """``Done``, or of ``once`` ``OnceDone``."""
     cause: Cause = "user"
     times_ms: Sequence[int] | None = None
     """Of ``load``: when each heart was made."""
+    receipt: Receipt | None = None
+    """Of ``once``; its keys are those of ``steps``."""
+    steps: Sequence[Step] = ()
+
+    @staticmethod
+    def once(receipt: Receipt, steps: Sequence[Step], now_ms: int, done: OnceDone) -> Write:
+        return Write(False, [step.key for step in steps], now_ms, done, receipt=receipt, steps=steps)
+
+    @property
+    def added(self) -> Sequence[HeartKey]:
+        """Keys that it adds."""
+        return self.keys if self.is_add else [step.key for step in self.steps if step.is_add]
 
 
 Name = tuple[str, str]
@@ -61,6 +79,7 @@ class Group:
         before: The hearts that exist among the keys of the group.
         next_id: Makes ids of new hearts.
         keeps_events: Whether ``changes`` are noted.
+        records: Those that there are of the group's receipts, by name.
     """
 
     def __init__(
@@ -70,6 +89,7 @@ class Group:
         next_id: Callable[[], str],
         *,
         keeps_events: bool = False,
+        records: dict[bytes, Record] | None = None,
     ) -> None:
         self._targets = targets
         self._before = before
@@ -78,10 +98,26 @@ class Group:
         self._keeps_events = keeps_events
         self.changes: list[Change] = []
         """Every change of a membership so far, in order."""
+        self._records = records or {}
+        self.records: dict[bytes, Record] = {}
+        """New records, by name."""
 
-    def apply(self, write: Write) -> list[Outcome]:
-        """The outcomes of one write, as if it had been made alone."""
+    def apply(self, write: Write) -> Result:
+        """The result of one write, as if it had been made alone."""
+        if write.receipt is not None:
+            return self._once(write, write.receipt)
         return self._add(write) if write.is_add else self._remove(write)
+
+    def _once(self, write: Write, receipt: Receipt) -> Once | InvalidInput:
+        known = self.records.get(receipt.name) or self._records.get(receipt.name)
+        if known is not None and not known.is_over(write.now_ms):
+            return known.answer(receipt)
+        outcomes: list[Outcome] = []
+        for is_add, key in write.steps:
+            one = Write(is_add, (key,), write.now_ms, write.done)
+            outcomes += self._add(one) if is_add else self._remove(one)
+        self.records[receipt.name] = Record(receipt, outcomes)
+        return Once(outcomes, is_repeated=False)
 
     def _add(self, write: Write) -> list[Outcome]:
         times_ms = repeat(write.now_ms) if write.times_ms is None else write.times_ms

@@ -19,9 +19,22 @@ import msgspec
 
 from heartcast.core.errors import StoreUnavailable
 from heartcast.core.ids import IdSource
-from heartcast.hearts.model import Cause, Change, Count, EventPage, Heart, HeartKey, Outcome, Recount
-from heartcast.hearts.store import CountsDone, Done, HeartedDone, nothing
+from heartcast.hearts.model import (
+    Cause,
+    Change,
+    Count,
+    EventPage,
+    Heart,
+    HeartKey,
+    Once,
+    Outcome,
+    Receipt,
+    Recount,
+    Step,
+)
+from heartcast.hearts.store import CountsDone, Done, HeartedDone, OnceDone, nothing
 from heartcast.hearts.store.memory_events import MemoryEvents
+from heartcast.hearts.store.receipts import Record
 
 _SCAN_ROWS = 2000
 
@@ -67,6 +80,8 @@ class MemoryHeartStore:
         self._targets: dict[tuple[str, str], _Target] = {}
         self._by_id: dict[str, _Row] = {}
         self._by_user: dict[str, list[_Row]] = {}
+        self._records: dict[bytes, Record] = {}
+        """By name, in the order of making."""
         self._is_closed = False
 
     def add(self, keys: Sequence[HeartKey], now_ms: int, done: Done) -> None:
@@ -134,6 +149,21 @@ class MemoryHeartStore:
         if self._events is not None:
             self._events.note(_change(-1, cause, key, row, target))
         return Outcome(Heart(row.id, key, row.created_ms), len(target.rows), target.version, True)
+
+    def once(self, receipt: Receipt, steps: Sequence[Step], now_ms: int, done: OnceDone) -> None:
+        if self._is_closed:
+            return done(_closed())
+        while self._records and next(iter(self._records.values())).is_over(now_ms):
+            del self._records[next(iter(self._records))]
+        known = self._records.get(receipt.name)
+        if known is not None and not known.is_over(now_ms):
+            return done(known.answer(receipt))
+        outcomes = [
+            self._add(key, now_ms, "user") if is_add else self._remove(key, "user") for is_add, key in steps
+        ]
+        self._records.pop(receipt.name, None)
+        self._records[receipt.name] = Record(receipt, outcomes)
+        return done(Once(outcomes, is_repeated=False))
 
     def counts(self, target_ids: Sequence[str], kind: str, done: CountsDone) -> None:
         if self._is_closed:

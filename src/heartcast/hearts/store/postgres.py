@@ -24,12 +24,13 @@ from heartcast.backends.postgres import FAILURES, Connection
 from heartcast.core.clock import Clock
 from heartcast.core.errors import SettingsError, StoreBusy, StoreUnavailable
 from heartcast.core.ids import IdSource, is_id
-from heartcast.hearts.model import Cause, Count, EventPage, Heart, HeartKey, Recount
+from heartcast.hearts.model import Cause, Count, EventPage, Heart, HeartKey, Receipt, Recount, Step
 from heartcast.hearts.options import PostgresOptions
 from heartcast.hearts.store import (
     CountsDone,
     Done,
     HeartedDone,
+    OnceDone,
     nothing,
     postgres_events,
     postgres_reader,
@@ -127,6 +128,9 @@ class PostgresHeartStore:
 
     def remove(self, keys: Sequence[HeartKey], now_ms: int, done: Done, cause: Cause = "user") -> None:
         self._submit(Write(False, keys, now_ms, done, cause))
+
+    def once(self, receipt: Receipt, steps: Sequence[Step], now_ms: int, done: OnceDone) -> None:
+        self._submit(Write.once(receipt, steps, now_ms, done))
 
     def _submit(self, write: Write) -> None:
         waiting = self.waiting_keys + len(write.keys)

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 from heartcast.backends.postgres import Connection, Migrations
 from heartcast.core.errors import StoreUnavailable
-from heartcast.hearts.model import Heart, HeartKey, Outcome
-from heartcast.hearts.store import postgres_events
-from heartcast.hearts.store.grouped import Difference, Group, Name, Target, Write
+from heartcast.hearts.model import Heart, HeartKey
+from heartcast.hearts.store import postgres_events, postgres_receipts
+from heartcast.hearts.store.grouped import Difference, Group, Name, Result, Target, Write
 
 MIGRATIONS = Migrations(
     domain="hearts",
@@ -38,6 +38,7 @@ MIGRATIONS = Migrations(
         INSERT INTO heartcast_kind SELECT DISTINCT kind FROM heartcast_target;
         """,
         postgres_events.SCRIPT,
+        postgres_receipts.SCRIPT,
     ),
 )
 """Ids sort bytewise (COLLATE "C"), as everywhere else. Room is left in the pages of targets,
@@ -97,11 +98,11 @@ class Writer:
         self._tids: dict[Name, int] = {}
         self._kinds: set[str] = set()
 
-    async def apply(self, connection: Connection, writes: list[Write]) -> list[list[Outcome]]:
+    async def apply(self, connection: Connection, writes: list[Write]) -> list[Result]:
         """Do all of these writes and commit.
 
         Returns:
-            The outcomes of each write, durable.
+            The result of each write, durable.
 
         Raises:
             asyncpg.PostgresError, OSError, …: nothing of the group was done, or it is not known.
@@ -120,7 +121,7 @@ class Writer:
         if len(self._tids) > _MAX_TARGETS:
             self._tids.clear()
         # Only adds make targets: taking back what is not there must leave no trace.
-        added = self._unknown(key for write in writes if write.is_add for key in write.keys)
+        added = self._unknown(key for write in writes for key in write.added)
         if kinds := sorted({kind for _, kind in added} - self._kinds):
             await connection.execute(_ENSURE_KINDS, kinds)
             self._kinds.update(kinds)
@@ -134,13 +135,17 @@ class Writer:
     def _unknown(self, keys: Iterable[HeartKey]) -> list[Name]:
         return sorted({(key[0], key[2]) for key in keys} - self._tids.keys())
 
-    async def _work(self, connection: Connection, writes: list[Write]) -> list[list[Outcome]]:
+    async def _work(self, connection: Connection, writes: list[Write]) -> list[Result]:
+        names = [write.receipt.name for write in writes if write.receipt is not None]
+        records = await postgres_receipts.find(connection, names)
         keys = list(dict.fromkeys([key for write in writes for key in write.keys]))
         targets = await self._locked(connection, {(key[0], key[2]) for key in keys})
         before = await _hearts(connection, keys, targets)
-        group = Group(targets, before, self._next_id, keeps_events=self._keeps_events)
+        group = Group(targets, before, self._next_id, keeps_events=self._keeps_events, records=records)
         outcomes = [group.apply(write) for write in writes]
         await _save(connection, group.difference(), targets)
+        if group.records:
+            await postgres_receipts.write(connection, list(group.records.values()), writes[0].now_ms)
         if group.changes:
             await postgres_events.write(connection, group.changes, self._now_ms())
         return outcomes

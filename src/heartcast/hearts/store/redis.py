@@ -22,10 +22,22 @@ from heartcast.backends.redis_pipe import RedisPipe, pack
 from heartcast.core.clock import Clock
 from heartcast.core.errors import SettingsError, StoreBusy, StoreUnavailable
 from heartcast.core.ids import IdSource, is_id
-from heartcast.hearts.model import Cause, Count, EventPage, Heart, HeartKey, Outcome, Recount
+from heartcast.hearts.model import (
+    Cause,
+    Count,
+    EventPage,
+    Heart,
+    HeartKey,
+    Once,
+    Outcome,
+    Receipt,
+    Recount,
+    Step,
+)
 from heartcast.hearts.options import RedisOptions
-from heartcast.hearts.store import CountsDone, Done, HeartedDone, nothing
+from heartcast.hearts.store import CountsDone, Done, HeartedDone, OnceDone, nothing
 from heartcast.hearts.store.redis_events import EVENTS, page_of, trim
+from heartcast.hearts.store.redis_receipts import ONCE, ONCE_NOTED, beginning, record_of
 from heartcast.hearts.store.redis_rows import (
     ADD,
     ADD_NOTED,
@@ -45,7 +57,7 @@ from heartcast.hearts.store.redis_truth import MAX_REPAIR, RECOUNT, REPAIR, esca
 _MAX_READS = 1024
 """Reads that may wait; more would only grow older."""
 _SCAN_ROWS = 2000
-_SCRIPTS = (ADD, ADD_NOTED, REMOVE, REMOVE_NOTED, COUNTS, HEARTED, RECOUNT, REPAIR, EVENTS)
+_SCRIPTS = (ADD, ADD_NOTED, REMOVE, REMOVE_NOTED, ONCE, ONCE_NOTED, COUNTS, HEARTED, RECOUNT, REPAIR, EVENTS)
 
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
@@ -191,6 +203,43 @@ class RedisHeartStore:
             send(pack(*head, *names(key), *stream, user_id, target_id, kind, row, *event), replied)
         return None
 
+    def once(self, receipt: Receipt, steps: Sequence[Step], now_ms: int, done: OnceDone) -> None:
+        waiting = self.waiting_keys + len(steps)
+        if self._is_closed:
+            return done(_closed())
+        if waiting > self._options.queue_keys:
+            self.refused += 1
+            return done(StoreBusy("too many hearts wait for redis; try again"))
+        self.waiting_keys = waiting
+        self._note_kinds([step.key for step in steps if step.is_add])
+        keys, arguments = [self._names.receipt(receipt.name)], []
+        for is_add, key in steps:
+            keys += self._names.of_heart(key)
+            row = f"{self._next_id()}{now_ms}" if is_add else ""
+            arguments += ["1" if is_add else "0", key.user_id, key.target_id, key.kind, row]
+        script = ONCE_NOTED if self.keeps_events else ONCE
+        keep_ms = max(1, receipt.until_ms - now_ms)
+        head = (now_ms, keep_ms, beginning(receipt, steps), self._names.events, self._now_ms())
+        command = pack("EVALSHA", script.sha, len(keys), *keys, *head, *arguments)
+        self._pipe.send(command, partial(self._once_done, receipt, steps, done))
+        return None
+
+    def _once_done(self, receipt: Receipt, steps: Sequence[Step], done: OnceDone, reply: Any) -> None:
+        self.waiting_keys -= len(steps)
+        self._note_answer(reply if isinstance(reply, StoreUnavailable) else None)
+        if isinstance(reply, StoreUnavailable):
+            _call(done, reply)
+            return
+        is_new, text = reply
+        record = record_of(text, receipt.name)
+        if not is_new:
+            _call(done, record.answer(receipt))
+            return
+        for walk in self._walks:
+            for step, outcome in zip(steps, record.outcomes, strict=True):
+                walk.note([outcome], is_add=step.is_add)
+        _call(done, Once(record.outcomes, is_repeated=False))
+
     def _note_kinds(self, keys: Sequence[HeartKey]) -> None:
         # In front of the first heart of a kind, once per process: on one connection it is there first.
         for _, _, kind in keys:
@@ -207,15 +256,18 @@ class RedisHeartStore:
         self.waiting_keys -= len(call.keys)
         for walk in self._walks:
             walk.note(call.outcomes, is_add=call.is_add)
-        if call.failure is None:
+        self._note_answer(call.failure)
+        _call(call.done, call.outcomes if call.failure is None else call.failure)
+
+    def _note_answer(self, failure: StoreUnavailable | None) -> None:
+        if failure is None:
             self.groups += 1
             self._is_failing = False
         else:
             self.failed_groups += 1
             if not self._is_failing:
                 self._is_failing = True
-                _log.error("hearts_not_writable", detail=call.failure.detail)
-        _call(call.done, call.outcomes if call.failure is None else call.failure)
+                _log.error("hearts_not_writable", detail=failure.detail)
 
     # Reading
 

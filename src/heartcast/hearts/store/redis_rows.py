@@ -5,6 +5,7 @@
     u kind user     sorted set: "row|target", the user's hearts, oldest first
     k               set: every kind
     e, ee           stream: events, and their epoch
+    r name          a request that was done once, and its outcomes (``redis_receipts``)
     i               sorted set: "row|kind|target|user", all hearts
 
 A row is the id's 26 characters and the time in milliseconds. Parts are joined by a
@@ -102,6 +103,7 @@ class Names:
         self.kinds = f"{prefix}k"
         self.events = f"{prefix}e"
         self.epoch = f"{prefix}ee"
+        self._receipt = f"{prefix}r{SEPARATOR}"
 
     def members(self, target_id: str, kind: str) -> str:
         return f"{self._members}{kind}{SEPARATOR}{target_id}"
@@ -111,6 +113,9 @@ class Names:
 
     def of_user(self, user_id: str, kind: str) -> str:
         return f"{self._of_user}{kind}{SEPARATOR}{user_id}"
+
+    def receipt(self, name: bytes) -> str:
+        return self._receipt + name.hex()
 
     def of_heart(self, key: HeartKey) -> tuple[str, str, str, str]:
         """The four keys that one heart touches."""

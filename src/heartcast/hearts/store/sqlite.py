@@ -23,19 +23,30 @@ from heartcast.backends.sqlite import FileLock, GroupThread, Tuning, open_reader
 from heartcast.core.clock import Clock
 from heartcast.core.errors import StoreBusy, StoreUnavailable
 from heartcast.core.ids import IdSource, is_id
-from heartcast.hearts.model import Cause, Count, EventPage, Heart, HeartKey, Outcome, Recount
+from heartcast.hearts.model import (
+    Cause,
+    Count,
+    EventPage,
+    Heart,
+    HeartKey,
+    Once,
+    Receipt,
+    Recount,
+    Step,
+)
 from heartcast.hearts.options import SqliteOptions
 from heartcast.hearts.store import (
     CountsDone,
     Done,
     HeartedDone,
+    OnceDone,
     nothing,
     sqlite_events,
     sqlite_reader,
     sqlite_truth,
 )
 from heartcast.hearts.store.awaiting import result_of
-from heartcast.hearts.store.grouped import Write
+from heartcast.hearts.store.grouped import Result, Write
 from heartcast.hearts.store.sqlite_alone import Alone
 from heartcast.hearts.store.sqlite_counts import KnownCounts
 from heartcast.hearts.store.sqlite_rows import SCHEMA
@@ -136,6 +147,9 @@ class SqliteHeartStore:
     def remove(self, keys: Sequence[HeartKey], now_ms: int, done: Done, cause: Cause = "user") -> None:
         self._submit(Write(False, keys, now_ms, done, cause))
 
+    def once(self, receipt: Receipt, steps: Sequence[Step], now_ms: int, done: OnceDone) -> None:
+        self._submit(Write.once(receipt, steps, now_ms, done))
+
     def _submit(self, write: Write) -> None:
         waiting = self.waiting_keys + len(write.keys)
         if self._is_closed:
@@ -183,7 +197,7 @@ class SqliteHeartStore:
 
     # On the loop again
 
-    def _deliver(self, writes: list[Write], outcomes: list[list[Outcome]]) -> None:
+    def _deliver(self, writes: list[Write], outcomes: list[Result]) -> None:
         self.groups += 1
         if self._is_failing:
             self._is_failing = False
@@ -192,7 +206,10 @@ class SqliteHeartStore:
         known.make_room()
         for write, results in zip(writes, outcomes, strict=True):
             self.waiting_keys -= len(write.keys)
-            known.note(write.keys, results)
+            if isinstance(results, list):
+                known.note(write.keys, results)
+            elif isinstance(results, Once) and not results.is_repeated:
+                known.note(write.keys, results.outcomes)
             _call(write.done, results)
 
     def _fail(self, writes: list[Write], failure: StoreUnavailable) -> None:

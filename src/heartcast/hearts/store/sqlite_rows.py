@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from heartcast.backends.sqlite import Schema
-from heartcast.hearts.store import sqlite_events
+from heartcast.hearts.store import sqlite_events, sqlite_receipts
 
 _HEARTS = """
     CREATE TABLE kind (kid INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -31,9 +31,9 @@ _HEARTS = """
 """
 SCHEMA = Schema(
     application_id=0x68656172,  # "hear"
-    version=2,
-    script=f"{_HEARTS};{sqlite_events.SCRIPT}",
-    upgrades=(sqlite_events.SCRIPT,),
+    version=3,
+    script=f"{_HEARTS};{sqlite_events.SCRIPT};{sqlite_receipts.SCRIPT}",
+    upgrades=(sqlite_events.SCRIPT, sqlite_receipts.SCRIPT),
     page_bytes=1024,
 )
 """``heart`` is in order of ids, so new rows append. ``heart_user`` finds a membership and

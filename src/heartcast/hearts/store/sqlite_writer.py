@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
 from heartcast.core.ids import IdSource
-from heartcast.hearts.model import Heart, HeartKey, Outcome
-from heartcast.hearts.store import sqlite_bulk, sqlite_events
-from heartcast.hearts.store.grouped import Difference, Group, Name, Target, Write
+from heartcast.hearts.model import Heart, HeartKey
+from heartcast.hearts.store import sqlite_bulk, sqlite_events, sqlite_receipts
+from heartcast.hearts.store.grouped import Difference, Group, Name, Result, Target, Write
 from heartcast.hearts.store.sqlite_rows import FIND_HEARTS, FIND_TARGETS, Statement, packed, unpacked
 
 _INSERT = Statement(
@@ -71,11 +71,11 @@ class Writer:
         self._kids: dict[str, int] = {}
         self._next_tid = 0
 
-    def apply(self, writes: list[Write]) -> list[list[Outcome]]:
+    def apply(self, writes: list[Write]) -> list[Result]:
         """Do all of these writes and commit.
 
         Returns:
-            The outcomes of each write, durable.
+            The result of each write, durable.
 
         Raises:
             sqlite3.Error: nothing of the group was done, or it is not known.
@@ -132,15 +132,24 @@ class Writer:
         self._kids.clear()
         self._next_tid = 0
 
-    def _work(self, writes: list[Write]) -> tuple[list[list[Outcome]], int]:
+    def _work(self, writes: list[Write]) -> tuple[list[Result], int]:
         keys = dict.fromkeys([key for write in writes for key in write.keys])
         self._learn_targets(keys)
         targets: dict[Name, Target] = {
             name: self._targets[name] for name in {(target_id, kind) for target_id, _, kind in keys}
         }
-        group = Group(targets, self._find_hearts(list(keys)), self._next_id, keeps_events=self._keeps_events)
+        names = [write.receipt.name for write in writes if write.receipt is not None]
+        group = Group(
+            targets,
+            self._find_hearts(list(keys)),
+            self._next_id,
+            keeps_events=self._keeps_events,
+            records=sqlite_receipts.find(self._connection, names),
+        )
         outcomes = [group.apply(write) for write in writes]
         self._save(group.difference())
+        if group.records:
+            sqlite_receipts.write(self._connection, list(group.records.values()), writes[0].now_ms)
         if group.changes:
             sqlite_events.write(self._connection, group.changes, self._last_event, self._now_ms())
         return outcomes, len(group.changes)
