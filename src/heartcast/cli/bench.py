@@ -16,6 +16,7 @@ from heartcast.loadtest import page
 from heartcast.loadtest import report as reports
 from heartcast.loadtest.bench import bench as run_bench
 from heartcast.loadtest.bench import on_a_loop
+from heartcast.loadtest.crew import bench_with
 from heartcast.loadtest.live import LiveView, show
 from heartcast.loadtest.scenario import KINDS, Scenario, from_file, of
 from heartcast.loadtest.target import Target
@@ -76,6 +77,13 @@ def report_flags(command: Command) -> Command:
     """What to do with the outcome."""
     for flag in (
         click.option("--profile", is_flag=True, help="Put a flame graph of a local server into --html."),
+        click.option(
+            "--processes",
+            type=int,
+            default=1,
+            show_default=True,
+            help="Make the load from so many processes, each with its share.",
+        ),
         click.option("--source", "sources", multiple=True, help="Address to connect from; may be repeated."),
         click.option(
             "--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a page with plots."
@@ -151,7 +159,17 @@ def _tree(flags: dict[str, Any]) -> dict[str, Any]:
     return tree
 
 
-_NOT_OF_SCENARIO = {"url", "api_key", "secret", "insecure", "json_", "html", "sources", "profile"}
+_NOT_OF_SCENARIO = {
+    "url",
+    "api_key",
+    "secret",
+    "insecure",
+    "json_",
+    "html",
+    "sources",
+    "profile",
+    "processes",
+}
 
 
 def _go(scenario: Scenario, flags: dict[str, Any]) -> None:
@@ -160,14 +178,20 @@ def _go(scenario: Scenario, flags: dict[str, Any]) -> None:
     flames: list[str] = []
     if flags["profile"] and flags["html"] is None:
         raise InvalidInput("--profile needs --html: that is where the flame graph goes")
+    if flags["profile"] and flags["processes"] > 1:
+        raise InvalidInput("--profile looks on from one process: leave out --processes")
     with LiveView(console) as view:
-        report = on_a_loop(
-            lambda: run_bench(
-                target,
-                scenario,
-                sources=flags["sources"],
-                view=view,
-                profiled=flames.append if flags["profile"] else None,
+        report = (
+            bench_with(flags["processes"], target, scenario, sources=flags["sources"], view=view)
+            if flags["processes"] != 1
+            else on_a_loop(
+                lambda: run_bench(
+                    target,
+                    scenario,
+                    sources=flags["sources"],
+                    view=view,
+                    profiled=flames.append if flags["profile"] else None,
+                )
             )
         )
     show(report, console)

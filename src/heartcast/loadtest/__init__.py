@@ -10,6 +10,8 @@
     meter         latencies second by second
     target        which server, is it there, its tokens, its processor and memory
     run           one run of one scenario, from the first connection to the report
+    outcome       what a run leaves, which can be sent and added up
+    crew          several processes, one load, one verdict
     scenarios/    what each kind of scenario does
     report        the outcome as data; ``page`` and ``plots`` make one HTML file of it
     usl, capacity how throughput grows with concurrency, and how many machines that means

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from heartcast.core.clock import Clock, SystemClock
 from heartcast.core.errors import InvalidInput
 from heartcast.loadtest.live import LiveView
+from heartcast.loadtest.outcome import outcome_of
 from heartcast.loadtest.profile import Profile
 from heartcast.loadtest.report import Report, report_of, run_name
 from heartcast.loadtest.run import Run, Second
@@ -78,7 +79,7 @@ async def bench(
         await run.asker.close()
     if profile is not None and profiled is not None:
         profiled(await asyncio.to_thread(profile.flame))
-    return report_of(run, began_ms)
+    return report_of(outcome_of(run), began_ms=began_ms, ended_ms=clock.wall_ms())
 
 
 def check_limits(scenario: Scenario) -> None:

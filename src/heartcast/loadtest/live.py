@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import TracebackType
+from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -14,7 +15,10 @@ from rich.text import Text
 
 from heartcast.loadtest.meter import Quantiles
 from heartcast.loadtest.report import Report
-from heartcast.loadtest.run import Run, Second
+from heartcast.loadtest.run import Second
+from heartcast.loadtest.scenario import Scenario
+from heartcast.loadtest.target import Target
+from heartcast.loadtest.verdict import Ledger
 
 _BARS = "▁▂▃▄▅▆▇█"
 _WIDTH = 32
@@ -31,6 +35,19 @@ def sparkline(values: Sequence[float], width: int = _WIDTH) -> str:
     return "".join(_BARS[round(max(0.0, value) / top * (len(_BARS) - 1))] for value in shown)
 
 
+class Followed(Protocol):
+    """A load that can be watched."""
+
+    @property
+    def target(self) -> Target: ...
+    @property
+    def scenario(self) -> Scenario: ...
+    @property
+    def seconds(self) -> list[Second]: ...
+    @property
+    def ledger(self) -> Ledger: ...
+
+
 class LiveView:
     """Shows a run while it happens; nothing where the output is no terminal.
 
@@ -41,7 +58,7 @@ class LiveView:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._phase = "connecting"
-        self._run: Run | None = None
+        self._run: Followed | None = None
         self._live = Live(console=console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> LiveView:
@@ -54,7 +71,7 @@ class LiveView:
     ) -> None:
         self._live.stop()
 
-    def follow(self, run: Run) -> None:
+    def follow(self, run: Followed) -> None:
         self._run = run
 
     def phase(self, sentence: str) -> None:
@@ -69,7 +86,7 @@ class LiveView:
         if self._run is not None and self._live.is_started:
             self._live.update(self._panel(self._run))
 
-    def _panel(self, run: Run) -> RenderableType:
+    def _panel(self, run: Followed) -> RenderableType:
         seconds = run.seconds
         title = f"heartcast bench {run.scenario.name} → {run.target.url}"
         if not seconds:

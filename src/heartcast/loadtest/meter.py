@@ -34,13 +34,15 @@ class Quantiles(msgspec.Struct, frozen=True):
 class Meter:
     """One kind of latency."""
 
-    __slots__ = ("_now", "add", "is_warm", "total")
+    __slots__ = ("_now", "add", "is_warm", "last", "total")
 
     def __init__(self) -> None:
         self.total = Histogram()
         """The run so far without its warm-up, up to the last ``turn``."""
         self.is_warm = False
         """Whether seconds count in the total from now on."""
+        self.last = Histogram()
+        """The second that ended last."""
         self._now = Histogram()
         self.add = self._now.add
         """Count one latency in microseconds, >= 0."""
@@ -50,5 +52,7 @@ class Meter:
         said = Quantiles.of(self._now)
         if self.is_warm:
             self.total.merge(self._now)
+        self.last = Histogram()
+        self.last.merge(self._now)
         self._now.clear()
         return said

@@ -13,9 +13,9 @@ from heartcast import __version__
 from heartcast.core.clock import rfc3339
 from heartcast.core.errors import SettingsError
 from heartcast.loadtest.meter import Quantiles
-from heartcast.loadtest.run import Run, Second
+from heartcast.loadtest.outcome import Outcome
+from heartcast.loadtest.run import Second
 from heartcast.loadtest.scenario import Bounds
-from heartcast.loadtest.target import usage_of
 from heartcast.loadtest.verdict import Example
 
 _BUSY = 0.85
@@ -105,30 +105,27 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """(top of bucket in µs, count) of deliveries, or of requests where nothing is delivered."""
 
 
-def report_of(run: Run, began_ms: int) -> Report:
-    """What a run that has ended says."""
+def report_of(run: Outcome, *, began_ms: int, ended_ms: int) -> Report:
+    """What a run that has ended says; times are of the wall clock."""
     scenario = run.scenario
     warm = [s for s in run.seconds if s.at_s >= scenario.load.warmup_s and s.offered]
     checks = _checks(run, scenario.bounds)
     seconds = [s for s in run.seconds if 0 <= s.at_s < scenario.load.seconds]
     memory = [s.server_rss_bytes for s in seconds if s.server_rss_bytes]
-    # Openings are all of a run's, except where a scene asked for a part of them.
-    run.audience.opening.is_warm = True
-    run.audience.opening.turn()
     cpu = [s.server_cpu for s in warm if s.server_cpu is not None]
     cpu_mean = sum(cpu) / len(cpu) if cpu else None
     offered_per_s = _mean([s.offered for s in warm])
-    deliveries = run.deliveries.total if run.deliveries.total.count else run.requests.total
+    deliveries = run.deliveries if run.deliveries.count else run.requests
     options: dict[str, object] = msgspec.to_builtins(scenario)
     return Report(
         heartcast=__version__,
         scenario=scenario.name,
         options=options,
         run=run.name,
-        url=run.target.url,
+        url=run.url,
         machine=machine(),
         began_at=rfc3339(began_ms),
-        took_s=round((run.clock.wall_ms() - began_ms) / 1000, 1),
+        took_s=round((ended_ms - began_ms) / 1000, 1),
         is_passed=run.ended_by is None and all(check.is_met for check in checks),
         ended_by=run.ended_by,
         checks=checks,
@@ -136,19 +133,19 @@ def report_of(run: Run, began_ms: int) -> Report:
         offered_per_s=offered_per_s,
         answered_per_s=_mean([s.answered for s in warm]),
         delivered_per_s=_mean([s.delivered for s in warm]),
-        statuses={str(status): n for status, n in sorted(run.pool.statuses.items())},
+        statuses={str(status): n for status, n in sorted(run.statuses.items())},
         failed=run.failed,
         owed=run.ledger.owed,
         delivered=run.ledger.delivered,
         counts=run.ledger.counts,
         examples=run.ledger.examples,
         foreign=run.ledger.foreign,
-        requests=Quantiles.of(run.requests.total),
-        deliveries=Quantiles.of(run.deliveries.total),
-        openings=Quantiles.of(run.audience.opening.total),
-        reconnects=run.audience.reconnects,
-        closes=run.audience.closes,
-        failures=run.audience.failures,
+        requests=Quantiles.of(run.requests),
+        deliveries=Quantiles.of(run.deliveries),
+        openings=Quantiles.of(run.openings),
+        reconnects=run.reconnects,
+        closes=run.closes,
+        failures=run.failures,
         tester=_tester(run, seconds),
         server_cpu_mean=cpu_mean,
         server_cpu_per_message_us=cpu_mean / offered_per_s * 1e6 if cpu_mean and offered_per_s else None,
@@ -160,21 +157,20 @@ def report_of(run: Run, began_ms: int) -> Report:
     )
 
 
-def _tester(run: Run, seconds: list[Second]) -> Tester:
+def _tester(run: Outcome, seconds: list[Second]) -> Tester:
     cpu = [s.tester_cpu for s in seconds if s.offered] or [0.0]
     lag_us = run.lag.quantile(0.99)
-    own = usage_of(os.getpid())
     return Tester(
         cpu_mean=round(sum(cpu) / len(cpu), 3),
         cpu_max=max(cpu),
         lag_p99_ms=lag_us / 1000 if lag_us is not None else None,
         unsent=run.unsent,
-        rss_bytes=own.rss_bytes if own else 0,
-        limit=run.audience.crowd.limit_met,
+        rss_bytes=run.rss_bytes,
+        limit=run.limit,
     )
 
 
-def _warnings(run: Run, seconds: list[Second]) -> list[str]:
+def _warnings(run: Outcome, seconds: list[Second]) -> list[str]:
     """What a reader must know of the tester before blaming the server."""
     tester, said = _tester(run, seconds), []
     if tester.cpu_mean > _BUSY:
@@ -193,7 +189,7 @@ def _warnings(run: Run, seconds: list[Second]) -> list[str]:
         )
     if tester.limit:
         said.append(f"Not the server but {tester.limit}.")
-    for status, times in sorted(run.pool.statuses.items()):
+    for status, times in sorted(run.statuses.items()):
         if not 200 <= status < 300:
             meaning = _MEANINGS.get(status, "see the server's log")
             said.append(
@@ -203,7 +199,7 @@ def _warnings(run: Run, seconds: list[Second]) -> list[str]:
     return said
 
 
-def _checks(run: Run, bounds: Bounds) -> list[Check]:
+def _checks(run: Outcome, bounds: Bounds) -> list[Check]:
     counts, ledger = run.ledger.counts, run.ledger
     checks = [
         _at_most(name, counts[name], getattr(bounds, f"max_{name}"), words)
@@ -214,11 +210,11 @@ def _checks(run: Run, bounds: Bounds) -> list[Check]:
             ("damaged", "arrived damaged"),
             ("unacknowledged", "acknowledged, and still kept by the server"),
         )
-        if name != "unacknowledged" or run.audience.acknowledges
+        if name != "unacknowledged" or run.acknowledges
     ]
     late_share = counts["late"] / ledger.delivered if ledger.delivered else 0.0
     failed_share = run.failed / max(1, run.offered - run.unsent)
-    p99_us = (run.deliveries.total if run.deliveries.total.count else run.requests.total).quantile(0.99)
+    p99_us = (run.deliveries if run.deliveries.count else run.requests).quantile(0.99)
     checks += [
         _share("late", late_share, bounds.max_late_share, f"later than {bounds.late_ms:g} ms"),
         _share("failed", failed_share, bounds.max_failed_share, "requests refused or unanswered"),

@@ -12,7 +12,7 @@ import asyncio
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any
 
@@ -96,6 +96,7 @@ class Run:
     Args:
         on_second: Told of every second as it ends.
         name: Of this run, in every mark; letters and digits.
+        gate: Waited for when all is prepared; gives the monotonic ns at which the load begins. None: soon.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class Run:
         sources: tuple[str, ...] = (),
         on_second: Callable[[Second], object] | None = None,
         on_phase: Callable[[str], None] | None = None,
+        gate: Callable[[], Awaitable[int]] | None = None,
     ) -> None:
         self.target = target
         self.scenario = scenario
@@ -140,6 +142,7 @@ class Run:
         self._sources = sources
         self._on_second = on_second
         self._phase = on_phase or (lambda _: None)
+        self._gate = gate
         self._start_ns = 0
         self.failed = 0
         """Requests that were refused or never answered."""
@@ -230,7 +233,7 @@ class Run:
 
     async def _load(self) -> None:
         load = self.scenario.load
-        self._start_ns = self.clock.monotonic_ns() + 100_000_000
+        self._start_ns = await self._gate() if self._gate else self.clock.monotonic_ns() + 100_000_000
         self.audience.start_us = self._start_ns // 1000
         self._last_answer_s = self.clock.monotonic_s()
         is_constant = load.arrivals == "constant"
