@@ -147,9 +147,3 @@ def test_a_redis_that_forgets_is_refused_at_start() -> None:
         refused = _heartcast("serve", "--port", "0", "--in-memory", "--redis", redis.url)
     assert refused.returncode == 1
     assert "appendonly yes" in refused.stderr
-
-
-def test_two_stores_at_once_are_refused() -> None:
-    refused = _heartcast("serve", "--redis", "redis://h", "--postgres", DSN)
-    assert refused.returncode == 1
-    assert "one store" in refused.stderr

@@ -218,4 +218,6 @@ def _data_in_words(settings: Settings) -> str:
     store = heart_stores.url_of(settings)
     if heart_stores.is_server(store):
         said += f"; hearts in {heart_stores.place(store)}"
+    if settings.cluster.redis_url:
+        said += f"; pushes and channels in {heart_stores.place(settings.cluster.redis_url)}"
     return said

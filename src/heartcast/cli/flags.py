@@ -25,7 +25,12 @@ def settings_flags(command: Command) -> Command:
         ),
         click.option("--data-dir", help="Folder to keep data in.  [default: heartcast-data]"),
         click.option("--in-memory", is_flag=True, default=None, help="Keep nothing on disk."),
-        click.option("--redis", metavar="URL", help="Keep hearts in this Redis or Valkey: redis://…"),
+        click.option(
+            "--redis",
+            metavar="URL",
+            help="Be one of many equal nodes on this Redis or Valkey: redis://…  Hearts are kept there too, "
+            "unless --postgres says where.",
+        ),
         click.option("--postgres", metavar="DSN", help="Keep hearts in this PostgreSQL: postgresql://…"),
         click.option("--host", help="Address to listen on.  [default: 127.0.0.1]"),
         click.option("--port", type=int, help="Port to listen on; 0: any free one.  [default: 8080]"),
@@ -56,8 +61,6 @@ def settings_of(
     """
     if flags["in_memory"] and flags["data_dir"] is not None:
         raise SettingsError("--in-memory keeps nothing, so --data-dir has no meaning; leave one out")
-    if flags["redis"] and flags["postgres"]:
-        raise SettingsError("hearts are kept in one store; leave --redis or --postgres out")
     tree = {
         **(chosen or {}),
         "mode": flags["mode"],
@@ -65,6 +68,7 @@ def settings_of(
         "in_memory": flags["in_memory"],
         "hearts.store": "postgres" if flags["postgres"] else "redis" if flags["redis"] else None,
         "hearts.redis_url": flags["redis"],
+        "cluster.redis_url": flags["redis"],
         "hearts.postgres_dsn": flags["postgres"],
         "http.host": flags["host"],
         "http.port": flags["port"],
