@@ -55,6 +55,11 @@ class _Versioned(msgspec.Struct, gc=False):
 _read_version = msgspec.json.Decoder(_Versioned).decode
 
 
+_Outboxes = dict[Session, bytes | list[bytes]]
+"""What each session gets in a tick. A list only where there is more than one piece: a hundred
+thousand of them would make the garbage collector walk over everything, tick by tick."""
+
+
 class Hub:
     """All channels and sessions of this process.
 
@@ -352,16 +357,15 @@ class Hub:
         """Write everything that is pending, now."""
         dirty, self._dirty = self._dirty, []
         self._pending_bytes = 0
-        outboxes: dict[Session, list[bytes]] = {}
+        outboxes: _Outboxes = {}
         for room in dirty:
             self._flush_room(room, outboxes)
-        for session, pieces in outboxes.items():
-            session.send(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        _send(outboxes)
         self.flushes += 1
         lag_us = int((self.clock.monotonic_s() - self.ticker.asked_s) * 1e6)
         self.lag_buckets[min(lag_us.bit_length(), 39)] += 1
 
-    def _flush_room(self, room: Room, outboxes: dict[Session, list[bytes]]) -> None:
+    def _flush_room(self, room: Room, outboxes: _Outboxes) -> None:
         publications = room.pending
         if not publications:
             return
@@ -381,7 +385,13 @@ class Hub:
             if session.backlog is not None:
                 session.put(room.channel, own)
             else:
-                outboxes.setdefault(session, []).append(own)
+                before = outboxes.get(session)
+                if before is None:
+                    outboxes[session] = own
+                elif isinstance(before, list):
+                    before.append(own)
+                else:
+                    outboxes[session] = [before, own]
         room.binary = room.events = None
         count = len(plain) + len(others)
         self.deliveries += count * len(publications)
@@ -389,10 +399,9 @@ class Hub:
 
     def _flush_before_change(self, room: Room) -> None:
         """Write a room's pending messages to its members as they are now."""
-        outboxes: dict[Session, list[bytes]] = {}
+        outboxes: _Outboxes = {}
         self._flush_room(room, outboxes)
-        for session, pieces in outboxes.items():
-            session.send(b"".join(pieces))
+        _send(outboxes)
         if room in self._dirty:
             self._dirty.remove(room)
 
@@ -655,6 +664,11 @@ class Hub:
         self.flush()
         for session in self.sessions():
             session.close(disconnect)
+
+
+def _send(outboxes: _Outboxes) -> None:
+    for session, pieces in outboxes.items():
+        session.send(pieces if isinstance(pieces, bytes) else b"".join(pieces))
 
 
 def _member(session: Session) -> Member:
