@@ -90,7 +90,7 @@ async def ask_once(database: str, seed: int) -> None:
             again()
 
         name = number.to_bytes(16, "big")
-        store.once(Receipt(name, name, 9_000), [Step(True, HeartKey("t", f"u{number}"))], 1, done)
+        store.once(Receipt(name, name, 900_000), [Step(True, HeartKey("t", f"u{number}"))], 1, done)
 
     for _ in range(64):
         again()

@@ -41,7 +41,7 @@ async def test_of_two_nodes_that_are_asked_at_the_same_time_one_does_it(
 
         # The nodes are asked for different things under one key.
         async def ask(at: int, name: bytes = name, number: int = number) -> str:
-            receipt = Receipt(name, bytes([at]) * 16, 9_000)
+            receipt = Receipt(name, bytes([at]) * 16, 900_000)
             steps = [Step(True, HeartKey(f"t{at}", f"u{number}"))]
             try:
                 await Awaiting(nodes[at]).once(receipt, steps, 1_000)
@@ -93,7 +93,7 @@ async def _check(store: HeartStore, asked: set[int], answered: dict[int, str]) -
 async def _ask_again(store: HeartStore, number: int) -> Once:
     name = number.to_bytes(16, "big")
     steps = [Step(True, HeartKey("t", f"u{number}"))]
-    return await Awaiting(store).once(Receipt(name, name, 9_000), steps, 1)
+    return await Awaiting(store).once(Receipt(name, name, 900_000), steps, 1)
 
 
 async def _through_kills(database: str, open_store: Callable[[], Awaitable[HeartStore]]) -> None:

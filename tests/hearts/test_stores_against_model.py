@@ -10,15 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heartcast.core.clock import SystemClock
-from heartcast.core.errors import StoreUnavailable
+from heartcast.core.errors import InvalidInput, StoreUnavailable
 from heartcast.core.ids import IdSource
-from heartcast.hearts.model import Count, HeartEvent, HeartKey, Outcome
+from heartcast.hearts.model import Count, HeartEvent, HeartKey, Once, Outcome, Receipt, Step
 from heartcast.hearts.store import HeartStore
 from heartcast.hearts.store.awaiting import Awaiting
 from heartcast.hearts.store.memory import MemoryHeartStore
 from heartcast.hearts.store.memory_events import MemoryEvents
 from heartcast.hearts.store.sqlite import SqliteHeartStore
 
+MINUTE_MS = 60_000
 KINDS = ("heart", "clap")
 TARGETS = ("a", "b", "c")
 USERS = ("1", "2", "3", "4")
@@ -26,6 +27,16 @@ keys = st.builds(HeartKey, st.sampled_from(TARGETS), st.sampled_from(USERS), st.
 calls = st.lists(st.tuples(st.booleans(), st.lists(keys, min_size=1, max_size=6)), max_size=25)
 # The calls of a round are made in one turn of the loop, so that they may share a commit.
 rounds = st.lists(calls, min_size=1, max_size=4)
+steps = st.builds(Step, st.booleans(), keys)
+# Few names and fingerprints, so that many requests are repetitions, and some are of another request.
+receipts = st.builds(
+    Receipt,
+    st.sampled_from([b"m" * 16, b"n" * 16]),
+    st.sampled_from([b"f" * 16, b"g" * 16]),
+    # Minutes, so that a server that drops them by its own clock does not do it within the test.
+    st.integers(1, 9).map(lambda minutes: minutes * MINUTE_MS),
+)
+requests = st.lists(st.tuples(receipts, st.lists(steps, min_size=1, max_size=5)), min_size=1, max_size=12)
 
 
 class Model:
@@ -141,5 +152,64 @@ def test_a_store_does_what_a_dictionary_does(
     def play(rounds: list[list[tuple[bool, list[HeartKey]]]]) -> None:
         with tempfile.TemporaryDirectory() as folder:
             asyncio.run(_play(open_store, Path(folder), rounds))
+
+    play()
+
+
+Request = tuple[Receipt, list[Step]]
+Told = list[tuple[int, int, bool]]
+
+
+class Receipts:
+    """The plain truth about requests that are done once."""
+
+    def __init__(self) -> None:
+        self.model = Model()
+        self._known: dict[bytes, tuple[Receipt, Told]] = {}
+
+    def once(self, receipt: Receipt, steps: list[Step], now_ms: int) -> tuple[Told, bool] | None:
+        """What is told and whether it is a repetition; None: the name is that of another request."""
+        known = self._known.get(receipt.name)
+        if known is not None and known[0].until_ms >= now_ms:
+            return (known[1], True) if known[0].fingerprint == receipt.fingerprint else None
+        told = [self.model.apply(is_add, key, now_ms) for is_add, key in steps]
+        self._known[receipt.name] = receipt, told
+        return told, False
+
+
+async def _ask(store: HeartStore, request: Request, now_ms: int) -> tuple[Told, bool] | None:
+    try:
+        once: Once = await Awaiting(store).once(*request, now_ms)
+    except InvalidInput:
+        return None
+    return [(one.count, one.version, one.changed) for one in once.outcomes], once.is_repeated
+
+
+async def _play_once(open_store: Open, folder: Path, requests: list[Request]) -> None:
+    store, truth = await open_store(folder), Receipts()
+    for minutes, request in enumerate(requests, 1):
+        now_ms = minutes * MINUTE_MS
+        # A second one in the same turn shares a commit with the first.
+        async with asyncio.TaskGroup() as group:
+            asked = [group.create_task(_ask(store, request, now_ms)) for _ in range(2)]
+        assert [task.result() for task in asked] == [truth.once(*request, now_ms) for _ in range(2)]
+    await _compare(store, truth.model)
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "examples"), [("memory", 100), ("sqlite", 25), ("postgres", 15), ("redis", 25)]
+)
+def test_requests_that_are_done_once_do_what_a_dictionary_says(
+    kind: str, examples: int, open_postgres: Open, open_redis: Open
+) -> None:
+    servers = {"postgres": open_postgres, "redis": open_redis}
+    open_store = {"memory": _open_memory, "sqlite": _open_sqlite, **servers}[kind]
+
+    @settings(max_examples=examples, deadline=None)
+    @given(requests)
+    def play(requests: list[Request]) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            asyncio.run(_play_once(open_store, Path(folder), requests))
 
     play()

@@ -35,7 +35,7 @@ from heartcast.hearts.store import MAX_KEYS, HeartStore
 from heartcast.hearts.store.awaiting import Awaiting
 
 KEY = HeartKey("post_123", "u456")
-RECEIPT = Receipt(b"n" * 16, b"f" * 16, 9_000)
+RECEIPT = Receipt(b"n" * 16, b"f" * 16, 900_000)
 
 
 def keys_of(target_id: str, users: range) -> list[HeartKey]:
@@ -583,7 +583,7 @@ class HeartStoreContract(ABC):
         again = await self.open(tmp_path)
         try:
             if again.is_durable:
-                repeated = await Awaiting(again).once(RECEIPT, steps, 9_000)
+                repeated = await Awaiting(again).once(RECEIPT, steps, 900_000)
                 assert repeated == Once(first.outcomes, is_repeated=True)
                 assert await Awaiting(again).counts([KEY.target_id], KEY.kind) == [Count(KEY.target_id, 0, 4)]
                 assert await all_events(again) == events
@@ -629,23 +629,23 @@ class HeartStoreContract(ABC):
     async def test_18_a_receipt_that_is_over_is_as_if_it_had_never_been(self, store: HeartStore) -> None:
         await Awaiting(store).once(RECEIPT, [Step(True, KEY)], 1_000)
         await Awaiting(store).remove([KEY], 2_000)
-        assert (await Awaiting(store).once(RECEIPT, [Step(True, KEY)], 9_000)).is_repeated
+        assert (await Awaiting(store).once(RECEIPT, [Step(True, KEY)], 900_000)).is_repeated
 
-        anew = Receipt(RECEIPT.name, b"g" * 16, 99_000)
-        once = await Awaiting(store).once(anew, [Step(True, KEY)], 9_001)
+        anew = Receipt(RECEIPT.name, b"g" * 16, 9_900_000)
+        once = await Awaiting(store).once(anew, [Step(True, KEY)], 900_001)
         assert (once.is_repeated, once.outcomes[0].changed, once.outcomes[0].version) == (False, True, 3)
-        assert (await Awaiting(store).once(anew, [Step(True, KEY)], 50_000)).is_repeated
+        assert (await Awaiting(store).once(anew, [Step(True, KEY)], 5_000_000)).is_repeated
 
     async def test_18_receipts_that_are_over_go_and_the_others_stay(self, store: HeartStore) -> None:
         def receipt(number: int, until_ms: int) -> Receipt:
             return Receipt(number.to_bytes(16, "big"), b"f" * 16, until_ms)
 
         for number in range(50):
-            until_ms = 5_000 if number % 2 else 90_000
+            until_ms = 500_000 if number % 2 else 9_000_000
             await Awaiting(store).once(receipt(number, until_ms), [Step(True, KEY)], 1_000)
-        await Awaiting(store).once(RECEIPT._replace(until_ms=90_000), [Step(True, KEY)], 6_000)
+        await Awaiting(store).once(RECEIPT._replace(until_ms=9_000_000), [Step(True, KEY)], 600_000)
         found = [
-            await Awaiting(store).once(receipt(number, 90_000), [Step(True, KEY)], 7_000)
+            await Awaiting(store).once(receipt(number, 9_000_000), [Step(True, KEY)], 700_000)
             for number in range(50)
         ]
         assert [once.is_repeated for once in found] == [True, False] * 25
