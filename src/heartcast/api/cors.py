@@ -19,7 +19,7 @@ _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE"
 # Two hours is the most that Chromium keeps a preflight's answer.
 _MAX_AGE_S = b"7200"
 # Everything else that we send is readable without being named.
-_EXPOSED = b"etag, retry-after, location"
+_EXPOSED = b"etag, retry-after, location, idempotent-replayed"
 
 
 class Origins:

@@ -40,7 +40,7 @@ from heartcast.api.heart_bodies import (
     removed_answer,
 )
 from heartcast.api.heart_judging import Judging
-from heartcast.api.heart_once import receipt_of, replayed
+from heartcast.api.heart_once import HEADER, receipt_of, replayed
 from heartcast.api.problems import problem
 from heartcast.api.route import JSON_TYPE, Answer, Call, Identity, Parameter, Route
 from heartcast.core.errors import Conflict, HeartcastError, InvalidInput, NotFound, StoreUnavailable
@@ -82,23 +82,27 @@ class _Hearts:
         def done(result: list[Outcome] | StoreUnavailable) -> None:
             call.respond(_added(result, user_id))
 
-        def once(result: Once | InvalidInput | StoreUnavailable) -> None:
-            if isinstance(result, InvalidInput):
-                call.respond(problem(result))
-            elif isinstance(result, Once) and result.is_repeated:
-                call.respond(replayed(_added(result.outcomes, user_id)))
-            else:
-                done(result.outcomes if isinstance(result, Once) else result)
-
         receipt = self._receipt(call, "POST")
         if self._judging is not None and self._judging.shadows(call, key):
             self._service.add_shadowed(key, done)
         elif receipt is None:
             self._service.add((key,), done)
         else:
-            self._service.once(receipt, [Step(True, key)], once)
+            self._add_once(call, key, user_id, receipt)
+
+    def _add_once(self, call: Call, key: HeartKey, user_id: int | str, receipt: Receipt) -> None:
+        def done(result: Once | InvalidInput | StoreUnavailable) -> None:
+            if not isinstance(result, Once):
+                call.respond(problem(result))
+                return
+            answer = _added(result.outcomes, user_id)
+            call.respond(replayed(answer) if result.is_repeated else answer)
+
+        self._service.once(receipt, [Step(True, key)], done)
 
     def _receipt(self, call: Call, scope: str) -> Receipt | None:
+        if call.header(HEADER) is None:  # Nearly always: nothing else is made for it.
+            return None
         return receipt_of(call, scope, self._service.now_ms() + self._keep_ms)
 
     def batch(self, call: Call) -> Answer | None:
