@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import comparison
+from benchmarks import comparison, reuse
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -24,6 +24,7 @@ OURS = (
     "tester",
     "outbox",
     "track",
+    "reuse",
 )
 """The benchmarks, each a module with ``run()`` and a file of the same name in ``results/``."""
 NAMES = (*OURS, "peers")
@@ -139,6 +140,8 @@ def book() -> str:
     ]
     if peers := _load("peers"):
         parts += ["## Beside its peers", "", *comparison.page(peers)]
+    if reused := _load("reuse"):
+        parts += ["## Reusing objects, and the collector", "", *reuse.page(reused)]
     parts += ["## What measures what", "", "| what | command | machine |", "|---|---|---|"]
     for name in NAMES:
         if result := _load(name):

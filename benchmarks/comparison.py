@@ -235,7 +235,8 @@ _LIMITS = [
     "- More than one core. NATS was held to one (`GOMAXPROCS=1`) and nginx to one worker; both use more",
     "  by themselves, heartcast by more processes.",
     "- Networks. Everything runs over loopback.",
-    "- The same work. Mosquitto speaks plain MQTT over TCP here, without WebSocket frames; the servers in",
-    "  Python and Node keep nothing; heartcast keeps a history of the channel and an inbox per user.",
+    "- The same work. Nchan keeps the last hundred messages of the channel, the others and heartcast's",
+    "  `public:` keep none. Mosquitto speaks plain MQTT over TCP, without WebSocket frames. Of pushes taken",
+    "  by POST heartcast keeps each in an inbox; the servers in Python and Node forget them.",
     "",
 ]
