@@ -1,29 +1,31 @@
 """Redis or Valkey on one connection: all commands of a tick go out in one write.
 
 Callers give a command and a callback; replies come in the order of the commands, so no
-task and no future is needed per command. Scripts are loaded with each connection. When
-the connection is lost, or an answer takes too long, everything under way is answered
-with ``StoreUnavailable``, and the next command opens a new connection.
+task and no future is needed per command. Scripts are loaded with each connection; a call
+of one that the server has lost goes to the next connection by itself, once. When the
+connection is lost, or an answer takes too long, everything under way is answered with
+``StoreUnavailable``, and the next command opens a new connection.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
-from urllib.parse import unquote, urlsplit
 
 import hiredis
-from redis.asyncio.connection import SSLConnection, parse_url
 
 from heartcast.backends.redis import Script
-from heartcast.core.errors import SettingsError, StoreUnavailable
+from heartcast.backends.redis_address import RedisAddress
+from heartcast.core.errors import StoreUnavailable
 
 Done = Callable[[Any], None]
 """Takes a reply (text or bytes, int, list or None) or a ``StoreUnavailable``."""
+
+Sent = tuple[bytes, Done, bool]
+"""A packed command, who takes its reply, and whether it may be sent once more."""
 
 T = TypeVar("T")
 
@@ -56,17 +58,14 @@ class RedisPipe:
     def __init__(
         self, url: str, *, timeout_s: float, scripts: Sequence[Script] = (), is_text: bool = True
     ) -> None:
-        try:
-            self._where = parse_url(url)
-        except ValueError:
-            # The parser's words would quote the URL, and the password with it.
-            raise SettingsError("must be like redis://user:password@host:6379/0") from None
-        self._url = url
+        self._address = RedisAddress(url)
         self._timeout_s = timeout_s
         self._scripts = scripts
         self._is_text = is_text
         self._loop = asyncio.get_running_loop()
-        self._waiting: list[tuple[bytes, Done]] = []
+        self._shas = {script.sha.encode() for script in scripts}
+        self._waiting: list[Sent] = []
+        self._again: list[Sent] = []
         self._wire: _Wire | None = None
         self._is_flush_due = False
         self._rests_until_s = 0.0
@@ -79,7 +78,10 @@ class RedisPipe:
 
     def send(self, command: bytes, done: Done) -> None:
         """Send a packed command; ``done`` is called exactly once, later on the loop."""
-        self._waiting.append((command, done))
+        self._waiting.append((command, done, True))
+        self._ask_for_flush()
+
+    def _ask_for_flush(self) -> None:
         if not self._is_flush_due:
             self._is_flush_due = True
             self._loop.call_soon(self._flush)
@@ -117,17 +119,31 @@ class RedisPipe:
     def _flush(self) -> None:
         self._is_flush_due = False
         if self._wire is not None and self._wire.is_open:
-            waiting, self._waiting = self._waiting, []
-            self._wire.send(waiting)
+            self._wire.send(self._take_waiting())
         elif self._loop.time() < self._rests_until_s or self._task.done():
             self._fail_waiting(self._refusal)
         else:
             self._wanted.set()
 
     def _fail_waiting(self, failure: StoreUnavailable) -> None:
-        waiting, self._waiting = self._waiting, []
-        for _, done in waiting:
+        for _, done, _ in self._take_waiting():
             done(failure)
+
+    def _take_waiting(self) -> list[Sent]:
+        # What is sent again was there before all others.
+        waiting = self._again + self._waiting if self._again else self._waiting
+        self._again, self._waiting = [], []
+        return waiting
+
+    def _script_missing(self, sent: Sent) -> bool:
+        """Whether the command is sent again: it calls a script that the next connection loads."""
+        command, done, may_again = sent
+        parts = command.split(b"\r\n", 5)
+        if not may_again or len(parts) < 6 or parts[4] not in self._shas:
+            return False
+        self._again.append((command, done, False))
+        self._ask_for_flush()
+        return True
 
     async def _keep_connected(self) -> None:
         while True:
@@ -147,13 +163,7 @@ class RedisPipe:
                 self._flush()
 
     async def _connected(self) -> _Wire:
-        where = self._where
-        if "path" in where:
-            _, wire = await self._loop.create_unix_connection(self._make_wire, where["path"])
-        else:
-            tls = ssl.create_default_context() if where.get("connection_class") is SSLConnection else None
-            host, port = where.get("host", "localhost"), where.get("port", 6379)
-            _, wire = await self._loop.create_connection(self._make_wire, host, port, ssl=tls)
+        _, wire = await self._address.connect(self._make_wire)
         try:
             await self._greet(wire)
         except BaseException:
@@ -163,24 +173,18 @@ class RedisPipe:
         return wire
 
     def _make_wire(self) -> _Wire:
-        return _Wire(self._loop, self._timeout_s, is_text=self._is_text)
+        return _Wire(self._loop, self._timeout_s, self._script_missing, is_text=self._is_text)
 
     async def _greet(self, wire: _Wire) -> None:
-        where = self._where
-        if "password" in where:
-            user = [where["username"]] if where.get("username") else []
-            await wire.ask("AUTH", *user, where["password"])
-        if where.get("db"):
-            await wire.ask("SELECT", where["db"])
+        if login := self._address.login:
+            await wire.ask(*login)
+        if database := self._address.database:
+            await wire.ask("SELECT", database)
         for script in self._scripts:
             await wire.ask("SCRIPT", "LOAD", script.text)
 
     def _said(self, error: BaseException) -> str:
-        text = str(error) or type(error).__name__
-        password = urlsplit(self._url).password
-        for secret in {password, unquote(password or "")} - {None, ""}:
-            text = text.replace(str(secret), "[hidden]")
-        return text
+        return self._address.hide(str(error) or type(error).__name__)
 
     async def close(self) -> None:
         """Wait for what is under way, then hang up. Repeating it does nothing."""
@@ -200,11 +204,19 @@ class RedisPipe:
 class _Wire(asyncio.Protocol):
     """One connection: what was sent and not answered yet."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, timeout_s: float, *, is_text: bool) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        timeout_s: float,
+        script_missing: Callable[[Sent], bool],
+        *,
+        is_text: bool,
+    ) -> None:
         self._loop = loop
         self._timeout_s = timeout_s
+        self._script_missing = script_missing
         self._reader = hiredis.Reader(encoding="utf-8", errors="replace") if is_text else hiredis.Reader()
-        self._sent: deque[tuple[Done, float]] = deque()
+        self._sent: deque[tuple[Sent, float]] = deque()
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._why = "the connection was lost"
@@ -215,20 +227,20 @@ class _Wire(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self.is_open = True
 
-    def send(self, commands: Sequence[tuple[bytes, Done]]) -> None:
+    def send(self, commands: Sequence[Sent]) -> None:
         """Send packed commands in one write."""
         assert self._transport is not None
         if not commands:
             return
         now_s = self._loop.time()
-        self._sent.extend([(done, now_s) for _, done in commands])
-        self._transport.write(b"".join([command for command, _ in commands]))
+        self._sent.extend([(sent, now_s) for sent in commands])
+        self._transport.write(b"".join([command for command, _, _ in commands]))
         if self._timer is None:
             self._timer = self._loop.call_later(self._timeout_s, self._look)
 
     async def ask(self, *command: str | int) -> Any:
         future: asyncio.Future[Any] = self._loop.create_future()
-        self.send([(pack(*command), lambda reply: _resolve(future, reply))])
+        self.send([(pack(*command), lambda reply: _resolve(future, reply), False)])
         return await future
 
     def _look(self) -> None:
@@ -247,20 +259,23 @@ class _Wire(asyncio.Protocol):
         self._reader.feed(data)
         try:
             while (reply := self._reader.gets()) is not False:
-                done, _ = self._sent.popleft()
-                done(self._judged(reply))
+                sent, _ = self._sent.popleft()
+                if isinstance(reply, hiredis.ReplyError):
+                    self._refused(sent, str(reply))
+                else:
+                    sent[1](reply)
         except (hiredis.ProtocolError, IndexError):
             self._why = "it does not speak the protocol"
             self.abort()
 
-    def _judged(self, reply: Any) -> Any:
-        if not isinstance(reply, hiredis.ReplyError):
-            return reply
-        text = str(reply)
+    def _refused(self, sent: Sent, text: str) -> None:
         if text.startswith(_LEAVE_AFTER):
             self._why = text
+            # Nothing more goes out here; what came with this reply is still read.
+            self.is_open = False
             self._loop.call_soon(self.abort)
-        return StoreUnavailable(f"redis: {text}")
+        if not text.startswith("NOSCRIPT") or not self._script_missing(sent):
+            sent[1](StoreUnavailable(f"redis: {text}"))
 
     def abort(self) -> None:
         if self._transport is not None:
@@ -274,7 +289,7 @@ class _Wire(asyncio.Protocol):
             self._timer = None
         failure = StoreUnavailable(f"redis: {self._why}")
         while self._sent:
-            done, _ = self._sent.popleft()
+            (_, done, _), _ = self._sent.popleft()
             done(failure)
 
 

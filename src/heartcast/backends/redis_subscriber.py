@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import hiredis
-from redis.asyncio.connection import SSLConnection, parse_url
 
+from heartcast.backends.redis_address import RedisAddress
 from heartcast.backends.redis_pipe import pack
-from heartcast.core.errors import SettingsError
 
 _REST_S = 0.25
 """Between two attempts to connect."""
@@ -51,11 +49,7 @@ class RedisSubscriber:
         timeout_s: float = 2.0,
         is_sharded: bool = False,
     ) -> None:
-        try:
-            self._where = parse_url(url)
-        except ValueError:
-            # The parser's words would quote the URL, and the password with it.
-            raise SettingsError("must be like redis://user:password@host:6379/0") from None
+        self._address = RedisAddress(url)
         self._on_message = on_message
         self._on_subscribed = on_subscribed
         self._on_confirmed = on_confirmed
@@ -113,7 +107,8 @@ class RedisSubscriber:
             reader, self._writer = await self._open()
         self.connections += 1
         replies = hiredis.Reader()
-        self._greet()
+        if login := self._address.login:
+            self._write(login)
         self._unconfirmed = set(self._channels)
         if self._channels:
             self._write([self._sub, *sorted(self._channels)])
@@ -138,17 +133,9 @@ class RedisSubscriber:
                 self._take(reply)
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        where = self._where
-        if "path" in where:
-            return await asyncio.open_unix_connection(where["path"])
-        tls = ssl.create_default_context() if where.get("connection_class") is SSLConnection else None
-        return await asyncio.open_connection(where.get("host", "localhost"), where.get("port", 6379), ssl=tls)
-
-    def _greet(self) -> None:
-        where = self._where
-        if "password" in where:
-            user = [where["username"]] if where.get("username") else []
-            self._write(["AUTH", *user, where["password"]])
+        reader = asyncio.StreamReader()
+        transport, protocol = await self._address.connect(lambda: asyncio.StreamReaderProtocol(reader))
+        return reader, asyncio.StreamWriter(transport, protocol, reader, asyncio.get_running_loop())
 
     def _take(self, reply: Any) -> None:
         if isinstance(reply, hiredis.ReplyError):

@@ -111,15 +111,9 @@ class Acceptor:
             options = self._options
             bounds = (options.max_queued_per_shard, options.kept_of_one_shard)
             command = pack("EVALSHA", ACCEPT.sha, 2, keys[1], keys[4], *bounds, *rows)
-            self._pipe.send(command, partial(self._added, shard, pushes, command, False))
+            self._pipe.send(command, partial(self._added, shard, pushes))
 
-    def _added(
-        self, shard: int, pushes: list[tuple[bytes, Accepted]], command: bytes, is_again: bool, reply: Any
-    ) -> None:
-        if isinstance(reply, StoreUnavailable) and "NOSCRIPT" in reply.detail and not is_again:
-            # It was not run; the next connection brings the scripts along.
-            self._pipe.send(command, partial(self._added, shard, pushes, command, True))
-            return
+    def _added(self, shard: int, pushes: list[tuple[bytes, Accepted]], reply: Any) -> None:
         added = 0 if isinstance(reply, StoreUnavailable) else reply
         self._waiting -= len(pushes)
         self.accepted += added

@@ -259,10 +259,7 @@ class ShardStore:
             return
         group, self.next = self.next, Group()
         self.is_writing = True
-        self._send(group, self._packed(group), is_again=False)
-
-    def _send(self, group: Group, command: bytes, *, is_again: bool) -> None:
-        self._pipe.send(command, partial(self._applied, group, command, is_again))
+        self._pipe.send(self._packed(group), partial(self._applied, group))
 
     def _packed(self, group: Group) -> bytes:
         """The group as a command: everything is as it is now."""
@@ -314,12 +311,8 @@ class ShardStore:
                 leaving.append(push)
         return rows, due, leaving
 
-    def _applied(self, group: Group, command: bytes, is_again: bool, reply: Any) -> None:
+    def _applied(self, group: Group, reply: Any) -> None:
         if isinstance(reply, StoreUnavailable):
-            if "NOSCRIPT" in reply.detail and not is_again:
-                # It was not run; the next connection brings the scripts along.
-                self._send(group, command, is_again=True)
-                return
             self._failed(group, reply)
             return
         self._must_reread = False

@@ -69,7 +69,8 @@ class SharedBucket:
     """Buckets by key, counted in Redis. One event loop.
 
     Args:
-        send: A connection that has loaded ``script_of(limit)`` and bounds every answer.
+        send: A connection that has loaded ``script_of(limit)``, loads it again where the server lost it, and
+            bounds every answer.
         breaker: Redis' own; all buckets on one connection share it.
         name: Prefix of the keys in Redis.
         limit: A bucket.
@@ -188,15 +189,8 @@ class SharedBucket:
         permit = self.breaker.enter(now_ns)
         command = pack("EVALSHA", self._sha, 1, key_name(self._name, key, 0), units)
         self.round_trips += 1
-        is_repeated = False
 
         def replied(reply: Any) -> None:
-            nonlocal is_repeated
-            if isinstance(reply, StoreUnavailable) and "NOSCRIPT" in reply.detail and not is_repeated:
-                # It was not run, and the next connection loads the script first.
-                is_repeated = True
-                self._send(command, replied)
-                return
             self._answered(key, lease, units, self._settle(permit, reply))
 
         self._send(command, replied)
