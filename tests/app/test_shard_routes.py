@@ -1,0 +1,47 @@
+"""Which push routes many nodes have: a new one is offered on purpose, or its absence is written down."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+from heartcast.api import push as push_routes
+from heartcast.app.shard_routes import ShardRoutes
+from heartcast.testing.pushes import PushRig
+
+ABSENT = {
+    ("GET", "/api/v1/broadcasts"),
+    ("POST", "/api/v1/broadcasts"),
+    ("GET", "/api/v1/broadcasts/{id}"),
+    ("POST", "/api/v1/broadcasts/{id}/cancel"),
+    ("POST", "/api/v1/broadcasts/{id}/pause"),
+    ("POST", "/api/v1/broadcasts/{id}/resume"),
+    ("GET", "/api/v1/tail"),
+    ("POST", "/api/v1/templates/{name}/preview"),
+    ("POST", "/api/v1/templates/{name}/versions"),
+    ("PUT", "/api/v1/templates/{name}/versions/{version}"),
+    ("POST", "/api/v1/templates/{name}/versions/{version}/activate"),
+    ("GET", "/api/v1/topics"),
+    ("GET", "/api/v1/topics/{topic}"),
+    ("GET", "/api/v1/topics/{topic}/subscribers"),
+    ("POST", "/api/v1/topics/{topic}/subscribers"),
+    ("DELETE", "/api/v1/topics/{topic}/subscribers/{user}"),
+    ("PUT", "/api/v1/topics/{topic}/subscribers/{user}"),
+    ("GET", "/api/v1/webhooks"),
+    ("DELETE", "/api/v1/webhooks/{name}"),
+    ("GET", "/api/v1/webhooks/{name}"),
+    ("PUT", "/api/v1/webhooks/{name}"),
+}
+
+
+def test_the_routes_that_many_nodes_do_not_have_are_these_and_no_others() -> None:
+    service = PushRig().service
+    hosts = SimpleNamespace(
+        membership=None,
+        post=SimpleNamespace(on=lambda subject, handler: None),
+        parts=SimpleNamespace(options=SimpleNamespace(shards=64)),
+    )
+    routes = ShardRoutes(cast("Any", hosts), service)
+    offered = {(route.method, route.path) for route in routes.routes(list)}
+    assert set(routes.absent) == ABSENT
+    assert offered | ABSENT == {(route.method, route.path) for route in push_routes.routes(service)}
