@@ -25,10 +25,10 @@ import uvloop
 
 from heartcast.core.clock import SystemClock
 from heartcast.loadtest.audience import Audience, Subscriber
+from heartcast.loadtest.crowd import Crowd
 from heartcast.loadtest.http import Pool, request
 from heartcast.loadtest.marks import Marker
 from heartcast.loadtest.meter import Meter
-from heartcast.loadtest.sockets import Crowd
 from heartcast.loadtest.verdict import Ledger, Track
 from heartcast.wire.frames import frame
 

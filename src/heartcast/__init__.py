@@ -6,6 +6,7 @@ The map, from the top down; a package imports only what stands below it:
     testing        for your tests and ours: ManualClock, contract suites, a real server
     app            settings, assemble (the only place that chooses backends), lifespan
     gateway        the port: HTTP, WebSocket and SSE on one socket
+    loadtest       clients by the thousand and a verdict; sees only wire and core
     api            REST: routes, bodies, identity, problems, the OpenAPI document
     hearts         who hearted what; exact counts; live counts
     push           templates, shards, workers, the inbox, acknowledgements
@@ -17,7 +18,7 @@ The map, from the top down; a package imports only what stands below it:
     observability  metrics and logs
     wire           frames, codecs and envelopes that both ends share
     core           clock, errors, ids, hashing, bus, timing wheel
-    web            the heart button, the demo page: static files
+    web            the heart button, the demo page, the console: static files
 """
 
 __version__ = "0.1.0"

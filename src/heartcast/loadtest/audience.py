@@ -15,9 +15,10 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Raw, Struct
 
+from heartcast.loadtest.crowd import Crowd
 from heartcast.loadtest.marks import PREFIX, Mark, Marker
 from heartcast.loadtest.meter import Meter
-from heartcast.loadtest.sockets import Client, Crowd
+from heartcast.loadtest.sockets import Client
 from heartcast.loadtest.verdict import Ledger, Track
 
 _CACHED_FRAMES = 4_096

@@ -23,12 +23,12 @@ from heartcast.core.errors import HeartcastError, Unavailable
 from heartcast.core.quantiles import Histogram
 from heartcast.loadtest.arrivals import Arrivals
 from heartcast.loadtest.audience import Audience
+from heartcast.loadtest.crowd import Crowd
 from heartcast.loadtest.http import Pool
 from heartcast.loadtest.marks import Marker
 from heartcast.loadtest.meter import Meter, Quantiles
 from heartcast.loadtest.pacer import Pacer
 from heartcast.loadtest.scenario import Scenario
-from heartcast.loadtest.sockets import Crowd
 from heartcast.loadtest.target import Asker, Target, Usage, pid_listening, usage_in, usage_of
 from heartcast.loadtest.verdict import Ledger
 
