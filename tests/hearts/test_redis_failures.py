@@ -152,7 +152,9 @@ async def test_scripts_that_the_server_lost_are_loaded_again(open_redis: Open, t
 
 async def test_a_server_out_of_memory_refuses_and_nothing_is_half_done() -> None:
     with RedisServer(settings={**DURABLE, "maxmemory": "3mb"}) as server:
-        store = await opened(server.url)
+        # A disk that is busy with others may keep one fsync for longer than the usual 2 s, and
+        # "no answer" is no refusal for want of memory.
+        store = await opened(server.url, timeout_s=60)
         refusals: list[str] = []
         for user in range(20_000):
             try:
