@@ -97,7 +97,12 @@ def test_the_document_describes_what_clients_connect_to(server: RunningServer) -
     stream = document["paths"]["/api/v1/stream"]["get"]
 
     assert document["openapi"] == "3.1.0"
-    assert {parameter["name"] for parameter in stream["parameters"]} == {"channel", "token", "last_event_id"}
+    assert {parameter["name"] for parameter in stream["parameters"]} == {
+        "channel",
+        "target",
+        "token",
+        "last_event_id",
+    }
     assert "101" in document["paths"]["/connection/websocket"]["get"]["responses"]
 
 
