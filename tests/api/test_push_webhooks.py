@@ -9,6 +9,8 @@ import pytest
 
 from heartcast.api.route import ANONYMOUS
 from heartcast.core.errors import StoreUnavailable
+from heartcast.push.journal import Change, Note
+from heartcast.push.journal.memory import MemoryJournal
 from heartcast.push.routes.options import Webhook, WebhookOptions
 from heartcast.testing.providers import storm
 
@@ -46,6 +48,32 @@ def test_an_endpoint_is_made_seen_replaced_and_taken_away(api: Api) -> None:
     assert api.call("DELETE", ONE, name="crm") == (204, None)
     assert api.call("GET", ONE, name="crm")[1]["code"] == "unknown_webhook"
     assert api.call("DELETE", ONE, name="crm")[0] == 404
+
+
+class NotedJournal(MemoryJournal):
+    """Remembers the notes that were written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[Note] = []
+
+    def write(self, change: Change, done: Any) -> None:
+        self.written += change.notes
+        super().write(change, done)
+
+
+def test_what_is_remembered_of_a_repeated_request_holds_no_secret() -> None:
+    api = Api(journal=(journal := NotedJournal()))
+    arguments = ("PUT", ONE, {"url": "https://crm.example/hook"})
+    keyed = {"headers": {"idempotency-key": "k"}, "name": "crm"}
+
+    first, again = api.call(*arguments, **keyed), api.call(*arguments, **keyed)
+
+    assert first[1]["secret"].startswith("whsec_")
+    assert again == (201, {name: value for name, value in first[1].items() if name != "secret"})
+    remembered = [note.value or b"" for note in journal.written if not note.key.startswith("w:")]
+    assert len(remembered) == 1
+    assert b"whsec_" not in remembered[0]
 
 
 def test_a_push_goes_there_and_its_trace_says_so(api: Api) -> None:

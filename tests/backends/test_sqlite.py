@@ -1,6 +1,7 @@
 """What a newcomer is told when a database cannot be used, and what callers are told later."""
 
 import asyncio
+import os
 import sqlite3
 import subprocess
 import sys
@@ -35,6 +36,22 @@ def test_a_new_database_gets_its_tables_and_an_old_one_keeps_its_rows(tmp_path: 
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
     connection.close()
+
+
+def test_a_new_database_is_its_owners_alone_and_so_are_its_logs(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        connection = open_writer(tmp_path / "x.db", SCHEMA, QUICK)
+        connection.execute("INSERT INTO a VALUES (1)")
+        modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+        connection.close()
+    finally:
+        os.umask(before)
+
+    assert modes == {"x.db": 0o600, "x.db-wal": 0o600, "x.db-shm": 0o600}
+    (tmp_path / "x.db").chmod(0o640)
+    open_writer(tmp_path / "x.db", SCHEMA, QUICK).close()
+    assert (tmp_path / "x.db").stat().st_mode & 0o777 == 0o640
 
 
 def test_normal_synchronous_is_a_choice(tmp_path: Path) -> None:

@@ -146,8 +146,11 @@ class _WebhookApi:
                 disabled=body.disabled,
             ),
         )  # fmt: skip
-        state = self._state(endpoint, made)
-        self._write(call, ticket, name, endpoint, Answer(200 if before else 201, _encode(state)))
+        status = 200 if before else 201
+        answer = Answer(status, _encode(self._state(endpoint, made)))
+        # A secret is shown once: what is kept for whoever repeats the request does not have it.
+        kept = answer if made is None else Answer(status, _encode(self._state(endpoint)))
+        self._write(call, ticket, name, endpoint, answer, kept)
         return None
 
     def delete(self, call: Call, ticket: Ticket) -> Answer | None:
@@ -155,15 +158,17 @@ class _WebhookApi:
         name = call.params["name"]
         self._book.get(name)
         self._book.check_changeable(name)
-        self._write(call, ticket, name, None, Answer(204))
+        self._write(call, ticket, name, None, Answer(204), Answer(204))
         return None
 
     def _write(
-        self, call: Call, ticket: Ticket, name: str, endpoint: Endpoint | None, answer: Answer
+        self, call: Call, ticket: Ticket, name: str, endpoint: Endpoint | None, answer: Answer, kept: Answer
     ) -> None:
         note = webhook_note(name, endpoint.webhook if endpoint else None)
-        change = Change(notes=[note, *ticket.notes(answer)])
-        self._service.journal.write(change, partial(self._written, call, ticket, name, endpoint, answer))
+        change = Change(notes=[note, *ticket.notes(kept)])
+        self._service.journal.write(
+            change, partial(self._written, call, ticket, name, endpoint, answer, kept)
+        )
 
     def _written(
         self,
@@ -172,6 +177,7 @@ class _WebhookApi:
         name: str,
         endpoint: Endpoint | None,
         answer: Answer,
+        kept: Answer,
         error: StoreUnavailable | None,
     ) -> None:
         if error is not None:
@@ -179,7 +185,7 @@ class _WebhookApi:
             return
         # Only now: what it was before would be back after a crash.
         self._book.put(name, endpoint)
-        ticket.keep(answer)
+        ticket.keep(kept)
         call.respond(answer)
 
     def _state(self, endpoint: Endpoint, made: str | None = None) -> WebhookState:

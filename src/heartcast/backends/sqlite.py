@@ -99,6 +99,7 @@ def open_writer(path: Path, schema: Schema, tuning: Tuning) -> sqlite3.Connectio
         SettingsError: it is locked, corrupt, not writable, of another program or newer.
     """
     try:
+        _make_private(path)
         connection = _connect(path, tuning)
     except sqlite3.Error as error:
         raise _refused(path, error) from error
@@ -112,6 +113,13 @@ def open_writer(path: Path, schema: Schema, tuning: Tuning) -> sqlite3.Connectio
     except SettingsError:
         connection.close()
         raise
+
+
+def _make_private(path: Path) -> None:
+    """Make a new database readable for its owner alone, and with it the log files beside it, which SQLite
+    gives the same mode: who was shown what, and secrets to sign with, are in there."""
+    with contextlib.suppress(OSError):  # there already, or SQLite says what is wrong with the place
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def open_reader(path: Path, tuning: Tuning) -> sqlite3.Connection:
