@@ -25,6 +25,7 @@ OURS = (
     "outbox",
     "track",
     "reuse",
+    "ring",
 )
 """The benchmarks, each a module with ``run()`` and a file of the same name in ``results/``."""
 NAMES = (*OURS, "peers")

@@ -6,7 +6,7 @@ after its own hash. When a node goes, only its keys move, and they spread over a
 when one comes, it takes a little from each.
 
 Why four: with 256 points each, the busiest of ten nodes holds more than 1.15 times the mean
-for one set of names in twelve; with 1,024 for none of ten thousand (``benchmarks/ring.py``).
+for 63 sets of names in a thousand; with 1,024 for none of them (``benchmarks/ring.py``).
 
 Formula: Karger et al., "Consistent Hashing and Random Trees", STOC 1997; several points per
 digest as in libketama.
