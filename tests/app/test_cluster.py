@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from heartcast.app.checks import check_all
 from heartcast.app.cluster import Cluster, check_shared, open_cluster
 from heartcast.app.settings import Settings, load
 from heartcast.core.clock import SystemClock
@@ -88,6 +89,19 @@ async def test_a_server_that_may_forget_is_refused_or_taken_with_a_warning() -> 
             await opened(settings(server.url))
         cluster = await opened(settings(server.url, **{"cluster.allow_volatile": True}))
         await cluster.close()
+
+
+def test_the_doctor_says_whether_a_server_will_do(durable: RedisServer) -> None:
+    def look(url: str) -> tuple[str, str]:
+        chosen = settings(url, **{"http.port": 0})
+        [check] = [check for check in check_all(chosen) if check.name == "cluster"]
+        return check.verdict, check.detail
+
+    with RedisServer() as forgetful:
+        assert look(forgetful.url)[0] == "fail"
+        assert "append-only file" in look(forgetful.url)[1]
+    assert look(durable.url)[0] == "ok"
+    assert look(durable.url)[1].endswith("keeps what it is given")
 
 
 async def test_a_server_that_is_away_is_said_to_be() -> None:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from heartcast import __version__
 from heartcast.app import heart_stores
+from heartcast.app.cluster import check_server, check_shared
 from heartcast.app.settings import Settings
 from heartcast.core.clock import SystemClock
 from heartcast.core.errors import HeartcastError
@@ -42,9 +43,21 @@ def check_all(settings: Settings) -> list[Check]:
         _tls(settings),
         _data(settings),
         _hearts(settings),
+        *_cluster(settings),
         Check("sqlite", "ok", f"SQLite {sqlite3.sqlite_version}"),
         _files(),
     ]
+
+
+def _cluster(settings: Settings) -> list[Check]:
+    if not settings.cluster.redis_url:
+        return []
+    try:
+        check_shared(settings)
+        server = asyncio.run(check_server(settings))
+    except HeartcastError as error:
+        return [Check("cluster", "fail", error.detail)]
+    return [Check("cluster", "ok", f"{server} keeps what it is given")]
 
 
 def _mode(settings: Settings) -> Check:
