@@ -2,7 +2,7 @@
 
 Scores of different sources live on different scales, so each is brought to mean 0 and deviation 1
 over the candidates before it is added by its share. Ranks would not do: that the first item stands
-far above the second is what a source knows best (on validation data ranks lose a fifth of nDCG).
+far above the second is what a source knows best.
 """
 
 from __future__ import annotations
