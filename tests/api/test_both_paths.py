@@ -71,6 +71,8 @@ CASES = [
         "a heart of an unknown kind", "POST", HEARTS, _json({"target_id": "a", "user_id": "u", "kind": "?"})
     ),
     Case("a heart with a query", "POST", HEARTS + "?x=1", _json({"target_id": "post_2", "user_id": "u1"})),
+    Case("a compressed heart", "POST", HEARTS, b"\x1f\x8b", {**JSON, "Content-Encoding": "gzip"}),
+    Case("a heart that says it is not", "POST", HEARTS, b"{}", {**JSON, "Content-Encoding": "Identity"}),
     Case(
         "a heart with another charset",
         "POST",

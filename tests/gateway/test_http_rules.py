@@ -99,6 +99,16 @@ def test_json_said_so_is_the_only_media_type(content_type: bytes | None, is_json
 
 
 @pytest.mark.parametrize(
+    ("encoding", "is_plain"),
+    [(None, True), (b"", True), (b" Identity", True), (b"gzip", False), (b"br", False)],
+)
+def test_a_body_is_not_compressed(encoding: bytes | None, is_plain: bool) -> None:
+    answer = media_type_problem(b"application/json", encoding)
+    assert (answer is None) is is_plain
+    assert answer is None or (answer.status, answer.headers) == (415, ((b"accept-encoding", b"identity"),))
+
+
+@pytest.mark.parametrize(
     ("forwarded", "client"),
     [
         ([b"1.1.1.1"], "1.1.1.1"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -34,7 +34,11 @@ class Identifies(Protocol):
 
 
 def application(
-    routes: Iterable[Route], authenticator: Identifies, raised: Raised, admission: Admission | None = None
+    routes: Iterable[Route],
+    authenticator: Identifies,
+    raised: Raised,
+    admission: Admission | None = None,
+    switched_off: Mapping[str, str] | None = None,
 ) -> Litestar:
     """Build the application.
 
@@ -43,6 +47,7 @@ def application(
         authenticator: Says who is calling.
         raised: Told of every exception that a handler did not raise on purpose.
         admission: Says who is let in now; None: everybody.
+        switched_off: How to switch on what answers nothing now, by path; None: there is nothing.
     """
     methods: dict[str, list[str]] = {}
     for route in (routes := list(routes)):
@@ -53,7 +58,7 @@ def application(
             *(_options(path, allowed) for path, allowed in methods.items()),
             *(_handler(route, authenticator, raised, admission) for route in routes),
         ],
-        exception_handlers={Exception: partial(_protocol_problem, methods)},
+        exception_handlers={Exception: partial(_protocol_problem, methods, switched_off or {})},
         openapi_config=None,
         request_max_body_size=None,  # the port has counted the bytes before they get here
         logging_config=None,
@@ -144,8 +149,9 @@ def _unreadable(route: Route, request: Request[Any, Any, Any]) -> Answer | None:
     """The refusal of a body that does not claim to be JSON; None when it may be read."""
     if route.body is None or not {"content-length", "transfer-encoding"} & request.headers.keys():
         return None
-    content_type = request.headers.get("content-type")
-    return media_type_problem(None if content_type is None else content_type.encode("latin-1"))
+    said = {name: request.headers.get(name) for name in ("content-type", "content-encoding")}
+    content_type, encoding = [None if text is None else text.encode("latin-1") for text in said.values()]
+    return media_type_problem(content_type, encoding)
 
 
 def _resolve(later: asyncio.Future[T], answer: T) -> None:
@@ -172,11 +178,14 @@ def _text(headers: Headers) -> dict[str, str]:
 
 
 def _protocol_problem(
-    methods: dict[str, list[str]], request: Request[Any, Any, Any], error: Exception
+    methods: Mapping[str, list[str]],
+    switched_off: Mapping[str, str],
+    request: Request[Any, Any, Any],
+    error: Exception,
 ) -> Response[bytes]:
     """What Litestar itself refuses: unknown paths, wrong methods, bodies that broke off."""
     if isinstance(error, NotFoundException):
-        return _response(status_problem(404, f"nothing answers at {request.url.path}", "not_found"))
+        return _response(_nothing_there(switched_off, request.url.path))
     if isinstance(error, MethodNotAllowedException):
         return _response(_method_not_allowed(methods, request))
     if isinstance(error, HTTPException):
@@ -184,7 +193,13 @@ def _protocol_problem(
     return _response(internal_problem())
 
 
-def _method_not_allowed(methods: dict[str, list[str]], request: Request[Any, Any, Any]) -> Answer:
+def _nothing_there(switched_off: Mapping[str, str], path: str) -> Answer:
+    if way := next((way for template, way in switched_off.items() if _fits(template, path)), None):
+        return status_problem(404, way, "switched_off")
+    return status_problem(404, f"nothing answers at {path}", "not_found")
+
+
+def _method_not_allowed(methods: Mapping[str, list[str]], request: Request[Any, Any, Any]) -> Answer:
     matching = (allowed for path, allowed in methods.items() if _fits(path, request.url.path))
     allow = _listed(next(matching, ["OPTIONS"]))
     detail = f"{request.method} is not allowed here; allowed: {allow}"

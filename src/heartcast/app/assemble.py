@@ -36,6 +36,7 @@ from heartcast.app.settings import Settings
 from heartcast.app.shared_limits import SharedLimits
 from heartcast.app.shared_realtime import follow_everywhere, other_nodes, shared_realtime
 from heartcast.app.streams import open_streams
+from heartcast.app.switched_off import switched_off
 from heartcast.app.system import LOAD_LOOK_S, Readiness, System
 from heartcast.app.together import admin_routes, together
 from heartcast.app.views import HotView, Views
@@ -210,7 +211,11 @@ def assemble(
         websockets=websockets,
         port=port,
         application=application(
-            routes, authenticator, _handler_failed, admission if settings.limits_on else None
+            routes,
+            authenticator,
+            _handler_failed,
+            admission if settings.limits_on else None,
+            switched_off(settings, routes),
         ),
         metrics=metrics,
         panel=panel,

@@ -228,7 +228,7 @@ def _choose_hot(rules: Rules, head: Head, values: dict[bytes, bytes]) -> None:
         return
     head.hot, head.kind = hot, HOT
     if head.has_body and hot.route.body is not None:
-        head.canned = media_type_problem(values.get(b"content-type"))
+        head.canned = media_type_problem(values.get(b"content-type"), values.get(b"content-encoding"))
         if head.canned is not None:
             head.kind = CANNED
 
