@@ -9,7 +9,7 @@ import pytest
 
 from heartcast.api.problems import problem
 from heartcast.api.push import routes
-from heartcast.api.route import Answer, Call, Identity
+from heartcast.api.route import CONSOLE, Answer, Call, Identity
 from heartcast.core.errors import HeartcastError, StoreUnavailable
 from heartcast.push.journal.memory import MemoryJournal
 from heartcast.push.model import Push
@@ -420,6 +420,23 @@ def test_a_users_inbox_is_shown_in_pages_and_what_its_user_saw_cannot_be_taken_b
     assert api.cancel(ids[2])[1]["code"] == "push_on_its_way"
     assert api.call(*path, id="ann", identity=Identity(user="bob"))[0] == 403
     assert api.call(*path, id="ann", query="cursor=x")[0] == 422
+
+
+def test_a_key_of_the_console_sees_what_became_of_a_push_and_changes_nothing(api: Api) -> None:
+    operator = Identity(scopes=frozenset((CONSOLE,)))
+    push = api.post(send_at="2023-12-01T09:00:00Z")[1]["id"]
+    user, one = "/api/v1/users/{id}", "/api/v1/pushes/{id}"
+
+    assert api.call("GET", one, id=push, identity=operator)[0] == 200
+    export = api.call("GET", f"{user}/export", id="ann", identity=operator)[1]
+    assert [found["id"] for found in export["pushes"]] == [push]
+
+    assert api.cancel(push, identity=operator)[0] == 403
+    assert api.call("PATCH", one, {"ttl": 5}, id=push, identity=operator)[0] == 403
+    assert api.call("DELETE", f"{user}/pushes", id="ann", identity=operator)[0] == 403
+    # Reading an inbox is what its user does: it can no longer be taken back then.
+    assert api.call("GET", f"{user}/inbox", id="ann", identity=operator)[0] == 403
+    assert api.call("GET", f"{user}/export", id="ann", identity=Identity(user="bob"))[0] == 403
 
 
 def test_a_user_is_exported_and_erased_wherever_its_pushes_are() -> None:

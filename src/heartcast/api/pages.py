@@ -46,6 +46,7 @@ class _File(NamedTuple):
 _FILES = (
     _File("/widget/heart.js", "widget/heart.js", _JS, "The heart button, for any page, by one script tag."),
     _File("/sdk/heartcast.js", "sdk/heartcast.js", _JS, "Pushes in a page: shown once, acknowledged."),
+    _File("/page.css", "page.css", _CSS, "What all pages share."),
     _File("/demo", "demo/index.html", _HTML, "A small news page that shows everything at work."),
     _File("/demo/app.js", "demo/app.js", _JS, "The demonstration's script."),
     _File("/demo/style.css", "demo/style.css", _CSS, "The demonstration's style."),

@@ -88,7 +88,7 @@ class _OneApi:
 
     def _got(self, call: Call, found: Push | HeartcastError) -> None:
         who = call.identity
-        if isinstance(found, Push) and not (who.may_act_for(found.user) or who.may(PUSH_WRITE)):
+        if isinstance(found, Push) and not (who.may_look_at(found.user) or who.may(PUSH_WRITE)):
             found = Forbidden("this push is for another user")
         call.respond(problem(found) if isinstance(found, HeartcastError) else Answer(200, self.state(found)))
 

@@ -124,7 +124,9 @@ class _UsersApi:
         call.respond(Answer(200, _encode(UserInbox(items, cursor))))
 
     def export(self, call: Call) -> Answer | None:
-        user = _user(call)
+        user = user_text(call.params["id"], "")
+        if not call.identity.may_look_at(user):
+            raise Forbidden("this is another user")
         self._service.people.find(user, partial(self._exported, call, user))
         return None
 

@@ -75,8 +75,12 @@ class Identity:
         return self.is_server or scope in self.scopes
 
     def may_act_for(self, user: str) -> bool:
-        """Whether this caller may see what belongs to ``user``."""
+        """Whether this caller may see what belongs to ``user``, and act as that user."""
         return self.is_server or self.user == user
+
+    def may_look_at(self, user: str) -> bool:
+        """Whether this caller may see what belongs to ``user``, and change nothing."""
+        return self.may_act_for(user) or CONSOLE in self.scopes
 
     def may_heart_for(self, user: str) -> bool:
         """Whether this caller may give and take back hearts of ``user``."""

@@ -2,6 +2,8 @@
 "use strict";
 
 const $ = (id) => document.getElementById(id);
+// As in console.js: a key that was given there is not asked for again in this tab.
+const KEY = "heartcast.console.key";
 const PUSH_ID = /^[0-9A-HJKMNP-TV-Z]{26}$/;
 const DID_NOT = new Set(["suppressed", "expired", "cancelled", "failed", "dead"]);
 const WAITS = new Set(["queued", "deferred", "sending", "sent"]);
@@ -175,6 +177,7 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+$("key").value = sessionStorage.getItem(KEY) || "";
 if (location.hash.length > 1) {
   $("who").value = decodeURIComponent(location.hash.slice(1));
   look();
