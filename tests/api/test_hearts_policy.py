@@ -90,6 +90,33 @@ async def test_a_batch_keeps_to_the_undo_window_item_by_item(store: HeartStore, 
     assert found["results"][0]["problem"]["code"] == "undo_window_over"
 
 
+async def test_a_request_that_was_done_in_time_is_answered_again_after_the_window(
+    store: HeartStore, clock: ManualClock
+) -> None:
+    api = caller(store, clock, undo_window_s=600)
+    await api.json("POST", HEARTS, body=HEART, as_=ME)
+    items = {"items": [{"op": "add", **HEART, "target_id": "new"}, {"op": "remove", **HEART}]}
+    one = {"query": list(HEART.items()), "headers": {"idempotency-key": "one"}, "as_": ME}
+    many = {"body": items, "headers": {"idempotency-key": "many"}, "as_": ME}
+    first = await api.answer("DELETE", HEARTS, **one)
+    await api.json("POST", HEARTS, body=HEART, as_=ME)
+    first_batch = await api.answer("POST", f"{HEARTS}/batch", **many)
+    await api.json("POST", HEARTS, body=HEART, as_=ME)
+    clock.advance(600)
+
+    again = await api.answer("DELETE", HEARTS, **one)
+    again_batch = await api.answer("POST", f"{HEARTS}/batch", **many)
+
+    assert (again.status, again.body) == (200, first.body)
+    assert (again_batch.status, again_batch.body) == (200, first_batch.body)
+    assert (b"idempotent-replayed", b"true") in again.headers
+    # The heart that was given since is left alone, and too old to be taken back under another key.
+    late = await api.answer("DELETE", HEARTS, **{**one, "headers": {"idempotency-key": "two"}})
+    assert late.status == 409
+    counts = await api.json("GET", COUNTS, query={"target_id": "post"})
+    assert counts[1]["counts"][0]["count"] == 1
+
+
 # -- who hearted --------------------------------------------------------------------------
 
 

@@ -112,6 +112,8 @@ class _Hearts:
         """``batch`` where hearts can be taken back for some time only: each is looked up first."""
         body = _decode_batch(call.body)
         late: dict[int, HeartcastError] = {}
+        if await self._service.is_known(self._receipt(call, "batch")):
+            return self._batch(call, body, late)
         for at, item in enumerate(body.items[:MAX_KEYS]):
             if item.op == "remove":
                 try:
@@ -159,7 +161,8 @@ class _Hearts:
 
     async def _remove_once(self, call: Call, key: HeartKey, receipt: Receipt) -> Answer:
         check_may_heart(call.identity, key.user_id, key.kind, self._visitor_kinds)
-        await self._check_undo(key, call.identity)
+        if not await self._service.is_known(receipt):
+            await self._check_undo(key, call.identity)
         once: Once = await result_of(lambda done: self._service.once(receipt, [Step(False, key)], done))
         answer = Answer(200, encode(removed_answer(key, key.user_id, once.outcomes[0])))
         return replayed(answer) if once.is_repeated else answer

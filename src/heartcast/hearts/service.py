@@ -173,6 +173,14 @@ class HeartService:
         elif (guarded := self.gates.writes.enter(finish)) is not None:
             self._store.once(receipt, asked, self._now_ms(), guarded)
 
+    async def is_known(self, receipt: Receipt | None) -> bool:
+        """Whether what is asked with this receipt was done before, so that nothing forbids it now.
+
+        Raises:
+            InvalidInput, StoreUnavailable: as ``HeartStore.recall``.
+        """
+        return receipt is not None and await self._store.recall(receipt, self._now_ms()) is not None
+
     def _announce_steps(self, steps: Sequence[Step], outcomes: list[Outcome]) -> None:
         # What is shadowed is nobody's news.
         pairs = [

@@ -84,6 +84,7 @@ class HeartStore(Protocol):
     17. **One request per receipt.** A receipt of the same name and another fingerprint is
         answered with ``InvalidInput``, and changes nothing.
     18. **Receipts end.** One whose ``until_ms`` has passed is as if it had never been.
+    19. **Recalling does nothing.** ``recall`` tells what ``once`` would repeat, and leaves no trace.
     """
 
     is_durable: bool
@@ -127,6 +128,15 @@ class HeartStore(Protocol):
             receipt: Says what "before" means.
             steps: 1 to 1,000, taken in order.
             done: As in ``add``; ``InvalidInput`` has the code ``idempotency_key_reused``.
+        """
+        ...
+
+    async def recall(self, receipt: Receipt, now_ms: int) -> Once | None:
+        """What was done under this receipt; None: nothing yet, or it is over.
+
+        Raises:
+            InvalidInput: code ``idempotency_key_reused``, as ``once`` would answer.
+            StoreUnavailable: the store cannot answer now.
         """
         ...
 

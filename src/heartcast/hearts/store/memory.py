@@ -165,6 +165,11 @@ class MemoryHeartStore:
         self._records[receipt.name] = Record(receipt, outcomes)
         return done(Once(outcomes, is_repeated=False))
 
+    async def recall(self, receipt: Receipt, now_ms: int) -> Once | None:
+        self._check_open()
+        known = self._records.get(receipt.name)
+        return None if known is None else known.recalled(receipt, now_ms)
+
     def counts(self, target_ids: Sequence[str], kind: str, done: CountsDone) -> None:
         if self._is_closed:
             return done(_closed())

@@ -24,7 +24,7 @@ from heartcast.backends.postgres import FAILURES, Connection
 from heartcast.core.clock import Clock
 from heartcast.core.errors import SettingsError, StoreBusy, StoreUnavailable
 from heartcast.core.ids import IdSource, is_id
-from heartcast.hearts.model import Cause, Count, EventPage, Heart, HeartKey, Receipt, Recount, Step
+from heartcast.hearts.model import Cause, Count, EventPage, Heart, HeartKey, Once, Receipt, Recount, Step
 from heartcast.hearts.options import PostgresOptions
 from heartcast.hearts.store import (
     CountsDone,
@@ -34,6 +34,7 @@ from heartcast.hearts.store import (
     nothing,
     postgres_events,
     postgres_reader,
+    postgres_receipts,
     postgres_truth,
 )
 from heartcast.hearts.store.grouped import Write
@@ -131,6 +132,11 @@ class PostgresHeartStore:
 
     def once(self, receipt: Receipt, steps: Sequence[Step], now_ms: int, done: OnceDone) -> None:
         self._submit(Write.once(receipt, steps, now_ms, done))
+
+    async def recall(self, receipt: Receipt, now_ms: int) -> Once | None:
+        self._check_open()
+        known = await self._listing.ask(lambda connection: postgres_receipts.known(connection, receipt.name))
+        return None if known is None else known.recalled(receipt, now_ms)
 
     def _submit(self, write: Write) -> None:
         waiting = self.waiting_keys + len(write.keys)

@@ -42,6 +42,12 @@ async def find(connection: Connection, names: Iterable[bytes]) -> dict[bytes, Re
     return {bytes(row[0]): record_of(tuple(row)) for row in await connection.fetch(_FIND, asked)}
 
 
+async def known(connection: Connection, name: bytes) -> Record | None:
+    """The record of this name as it is now, for reading alone."""
+    row = await connection.fetchrow(_FIND, [name])
+    return None if row is None else record_of(tuple(row))
+
+
 async def write(connection: Connection, records: Sequence[Record], now_ms: int) -> None:
     """Write records in the transaction that is open, and drop some that are over."""
     rows = [record.row() for record in records]

@@ -31,6 +31,15 @@ class Record(msgspec.Struct, frozen=True):
             )
         return Once(self.outcomes, is_repeated=True)
 
+    def recalled(self, asked: Receipt, now_ms: int) -> Once | None:
+        """What ``HeartStore.recall`` tells and raises of this record."""
+        if self.is_over(now_ms):
+            return None
+        answer = self.answer(asked)
+        if isinstance(answer, InvalidInput):
+            raise answer
+        return answer
+
     def row(self) -> tuple[bytes, bytes, int, bytes]:
         """As it lies in a table: name, fingerprint, until_ms, outcomes."""
         return (*self.receipt, _encode(self.outcomes))

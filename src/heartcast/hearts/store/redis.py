@@ -240,6 +240,11 @@ class RedisHeartStore:
                 walk.note([outcome], is_add=step.is_add)
         _call(done, Once(record.outcomes, is_repeated=False))
 
+    async def recall(self, receipt: Receipt, now_ms: int) -> Once | None:
+        self._check_open()
+        text = await self._pipe.ask("GET", self._names.receipt(receipt.name))
+        return None if text is None else record_of(text, receipt.name).recalled(receipt, now_ms)
+
     def _note_kinds(self, keys: Sequence[HeartKey]) -> None:
         # In front of the first heart of a kind, once per process: on one connection it is there first.
         for _, _, kind in keys:

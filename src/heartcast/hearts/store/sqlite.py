@@ -43,6 +43,7 @@ from heartcast.hearts.store import (
     nothing,
     sqlite_events,
     sqlite_reader,
+    sqlite_receipts,
     sqlite_truth,
 )
 from heartcast.hearts.store.awaiting import result_of
@@ -149,6 +150,10 @@ class SqliteHeartStore:
 
     def once(self, receipt: Receipt, steps: Sequence[Step], now_ms: int, done: OnceDone) -> None:
         self._submit(Write.once(receipt, steps, now_ms, done))
+
+    async def recall(self, receipt: Receipt, now_ms: int) -> Once | None:
+        known = await self._result(lambda connection: sqlite_receipts.find(connection, [receipt.name]))
+        return known[receipt.name].recalled(receipt, now_ms) if known else None
 
     def _submit(self, write: Write) -> None:
         waiting = self.waiting_keys + len(write.keys)
