@@ -284,12 +284,12 @@ def test_an_ended_push_is_remembered_for_a_day(rig: PushRig) -> None:
     rig.turns.settle()
     rig.service.on_send("ann", b'{"ack":["%s"]}' % push.id.encode())
     rig.turns.advance(2.0)
-    assert rig.service.find(push.id) is push
+    assert rig.service.ledger.find(push.id) is push
 
     rig.clock.advance(24 * 3600)
     rig.turns.advance(2.0)
     with pytest.raises(NotFound) as caught:
-        rig.service.find(push.id)
+        rig.service.ledger.find(push.id)
     assert caught.value.code == "push_forgotten"
 
 

@@ -138,7 +138,7 @@ class _OneApi:
     def receipt(self, call: Call, ticket: Ticket) -> Answer | None:
         receipt = _decode_receipt(call.body)
         device = check_id(receipt.device_id, "/device_id") if receipt.device_id else ""
-        push = self._service.find(call.params["id"])
+        push = self._service.ledger.find(call.params["id"])
         if not call.identity.may_act_for(push.user):
             raise Forbidden("this push is for another user")
         now_ms = self._service.wall_ms()

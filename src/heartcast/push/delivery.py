@@ -20,8 +20,10 @@ from functools import partial
 
 from heartcast.core.clock import Clock
 from heartcast.core.quantiles import Histogram
-from heartcast.core.wheel import Timer, TimingWheel
+from heartcast.core.wheel import TimingWheel
 from heartcast.push.acks import MAX_RETRY_AFTER_MS, Nak, Place, Said
+from heartcast.push.endings import Die
+from heartcast.push.follow import Follow
 from heartcast.push.inbox import Inbox, Kept, Mark, Missing, Since
 from heartcast.push.ledger import Ledger
 from heartcast.push.merging import Merging
@@ -39,30 +41,9 @@ ACK_SLICE = 500
 """Pushes that a cumulative acknowledgement settles at a time."""
 LINGER_S = 0.2
 """How long a push waits for others of its user while pushes are merged."""
+SWEEP_PUSHES = 5_000
+"""Most pushes that expire in one sweep, so that it takes milliseconds."""
 Report = Callable[[str, BaseException], None]
-Die = Callable[[Push, str, str, int], None]
-"""``die(push, reason, detail, now_ms)``: it cannot be delivered; it ends as a dead letter."""
-
-
-class Follow:
-    """Where delivery stands with one connected user."""
-
-    __slots__ = ("cursor", "held", "later_ms", "pause_s", "sent", "timer")
-
-    def __init__(self, sent: int, pause_s: float) -> None:
-        self.sent = sent
-        """Highest offset that went out, to any session."""
-        self.held: list[Push] | None = None
-        """Pushes that wait for others to go out with; None: there are none."""
-        self.cursor: int | None = None
-        """While making up for a lost position: the offset up to which everything went out again;
-        None: nothing is behind."""
-        self.timer: Timer | None = None
-        """When the wheel will call back for this user; None only while it does."""
-        self.pause_s = pause_s
-        """Seconds until what is not acknowledged goes out again."""
-        self.later_ms: dict[str, int] = {}
-        """Pushes that a client could not take, by id: the wall time from which it may."""
 
 
 class Delivery:
@@ -82,6 +63,7 @@ class Delivery:
         die: Die,
     ) -> None:
         self._options = options
+        self._ttl_ms = round(options.ttl_s * 1000)
         self._clock = clock
         self._inbox = inbox
         self._settling = settling
@@ -209,6 +191,15 @@ class Delivery:
             self._ledger.end(push, state, reason, now_ms)
         self._settling.settle(pushes, is_lost=True, now_ms=now_ms)
 
+    def expire(self, push: Push, now_ms: int) -> None:
+        """The time of a push ran out before anybody acknowledged it."""
+        self.lost([push], State.EXPIRED, "ttl", now_ms)
+
+    def expire_overdue(self, now_ms: int) -> None:
+        """End what waited longer than the server's own ttl, some at a time; called once a second."""
+        overdue = list(self._ledger.overdue(self._ttl_ms, now_ms, SWEEP_PUSHES))
+        self.lost(overdue, State.EXPIRED, "ttl", now_ms)
+
     def page(self, user: str, after: int, limit: int, done: Since) -> None:
         """A session of this user that catches up asks for more; see ``Inbox.page``."""
         self._inbox.page(user, after, limit, partial(self._caught_up, user, done))
@@ -217,12 +208,12 @@ class Delivery:
         """As ``page``, but nothing counts as sent."""
         self._inbox.page(user, after, limit, partial(self._looked, done))
 
-    def judge(self, now_ns: int) -> None:
+    def judge(self, now_ms: int) -> None:
         """Judge how the last second went; called once a second."""
         handed, unheard = self._looked_at
         self._looked_at = self.handed, self.unheard
         self.merging.add(self.handed - handed, self.unheard - unheard)
-        self.merging.look(now_ns)
+        self.merging.look(self._clock.monotonic_ns())
 
     def health(self) -> RouteHealth:
         """How the route realtime is doing."""
@@ -364,19 +355,13 @@ class Delivery:
 
     def _send_again(self, user: str, follow: Follow, pushes: list[Push]) -> None:
         now_ms = self._clock.wall_ms()
-        due = [push for push in pushes if _due_ms(follow, push) <= now_ms]
-        rest = [push for push in pushes if _due_ms(follow, push) > now_ms]
+        due = [push for push in pushes if follow.due_ms(push) <= now_ms]
+        rest = [push for push in pushes if follow.due_ms(push) > now_ms]
         for push in due:
             follow.later_ms.pop(push.id, None)
             self._send(push, follow, now_ms)
         if due:
             follow.pause_s = min(follow.pause_s * 2, self._options.redeliver_at_most_s)
         # What was sent since the timer was set, or comes later, waits only for the rest of its time.
-        left_s = min(((_due_ms(follow, push) - now_ms) / 1000 for push in rest), default=follow.pause_s)
+        left_s = min(((follow.due_ms(push) - now_ms) / 1000 for push in rest), default=follow.pause_s)
         self._time(user, follow, min(follow.pause_s, left_s))
-
-
-def _due_ms(follow: Follow, push: Push) -> float:
-    """When a push that nobody acknowledged goes out again."""
-    later_ms = follow.later_ms.get(push.id)
-    return push.attempted_ms + follow.pause_s * 1000 if later_ms is None else later_ms

@@ -20,6 +20,7 @@ from random import Random, SystemRandom
 import msgspec
 
 from heartcast.core.clock import Clock
+from heartcast.push.endings import Die
 from heartcast.push.gates.preference import WishesOf
 from heartcast.push.gates.route import Choice, choice_of
 from heartcast.push.journal import Change, Journal, Note
@@ -33,7 +34,6 @@ from heartcast.resilience.retry import Backoff
 KIND = "r:"
 _KEEP_MS = 24 * 3_600_000
 """How much longer than its push a note is kept, should its end not have been written."""
-Die = Callable[[Push, str, str, int], None]
 Report = Callable[[str, BaseException], None]
 
 
