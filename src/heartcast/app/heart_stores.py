@@ -19,11 +19,13 @@ from heartcast.app.settings import Settings
 from heartcast.core.clock import Clock
 from heartcast.core.errors import HeartcastError, SettingsError
 from heartcast.core.ids import IdSource
+from heartcast.hearts.copying import Source, StoreSource
 from heartcast.hearts.options import HeartOptions
 from heartcast.hearts.store import HeartStore
 from heartcast.hearts.store.memory import MemoryHeartStore
 from heartcast.hearts.store.memory_events import MemoryEvents
 from heartcast.hearts.store.sqlite import FILE_NAME, SqliteHeartStore
+from heartcast.hearts.store.sqlite_beside import SqliteBeside
 
 
 def url_of(settings: Settings) -> str:
@@ -61,6 +63,30 @@ async def open_store(url: str, options: HeartOptions, clock: Clock) -> HeartStor
     if scheme in ("redis", "rediss", "unix"):
         return await _redis(url, options, clock)
     raise SettingsError("a heart store is memory:, sqlite:FOLDER, redis://… or postgresql://…")
+
+
+class OpenedSource(Source, Protocol):
+    """A source that its opener closes."""
+
+    async def close(self) -> None: ...
+
+
+class _StoreSource(StoreSource):
+    def __init__(self, store: HeartStore) -> None:
+        super().__init__(store)
+        self.close = store.close
+
+
+async def open_source(url: str, options: HeartOptions, clock: Clock) -> OpenedSource:
+    """Open a store for reading alone, beside the server that may have it.
+
+    Raises:
+        SettingsError, StoreUnavailable: as ``open_store``.
+    """
+    scheme, _, rest = url.partition(":")
+    if scheme == "sqlite":
+        return SqliteBeside(Path(rest) / FILE_NAME)
+    return _StoreSource(await open_store(url, options, clock))
 
 
 def place(url: str) -> str:

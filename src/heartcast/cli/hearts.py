@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from heartcast.cli.hearts_audit import audit
+from heartcast.cli.hearts_copy import copy
 from heartcast.cli.hearts_keep import backup, restore, verify
 from heartcast.core.clock import SystemClock
 from heartcast.core.errors import HeartcastError, InvalidInput
@@ -33,7 +34,7 @@ def hearts() -> None:
     """Work on the hearts of a data folder."""
 
 
-for _command in (verify, backup, restore, audit):
+for _command in (verify, backup, restore, audit, copy):
     hearts.add_command(_command)
 
 

@@ -85,6 +85,8 @@ class HeartStore(Protocol):
         answered with ``InvalidInput``, and changes nothing.
     18. **Receipts end.** One whose ``until_ms`` has passed is as if it had never been.
     19. **Recalling does nothing.** ``recall`` tells what ``once`` would repeat, and leaves no trace.
+    20. **Walks miss nothing that stays.** Going through ``walk`` from "" gives every heart that is
+        there all the while once, and none that is not there at the time of its page.
     """
 
     is_durable: bool
@@ -178,6 +180,18 @@ class HeartStore(Protocol):
 
         Raises:
             StoreUnavailable: the store cannot be read now, or not to its end.
+        """
+        ...
+
+    async def walk(self, after: str, limit: int) -> list[Heart]:
+        """The next hearts of all, in order of ids; not of one moment, and holding nothing.
+
+        Args:
+            after: Only ids greater than this; "" from the start.
+            limit: At most so many, 1 to 2,000; fewer only at the end.
+
+        Raises:
+            StoreUnavailable: as all methods below.
         """
         ...
 

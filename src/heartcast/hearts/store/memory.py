@@ -223,6 +223,12 @@ class MemoryHeartStore:
         for start in range(0, len(rows), _SCAN_ROWS):
             yield [_heart(row) for row in rows[start : start + _SCAN_ROWS]]
 
+    async def walk(self, after: str, limit: int) -> list[Heart]:
+        self._check_open()
+        rows = list(self._by_id.values())
+        start = bisect_right(rows, after, key=lambda row: row.id)
+        return [_heart(row) for row in rows[start : start + limit]]
+
     async def kinds(self) -> list[str]:
         self._check_open()
         return list({kind for _, kind in self._targets})

@@ -239,6 +239,10 @@ class PostgresHeartStore:
 
         return await self._listing.ask(query)
 
+    async def walk(self, after: str, limit: int) -> list[Heart]:
+        self._check_open()
+        return await self._listing.ask(lambda connection: postgres_reader.walk(connection, after, limit))
+
     # Scanning: a transaction sees one moment, and that is between two groups of our writes.
 
     async def scan(self, on_begin: Callable[[], None] = nothing) -> AsyncIterator[list[Heart]]:

@@ -62,6 +62,12 @@ async def page(
     return [heart(row) for row in rows]
 
 
+async def walk(connection: Connection, after: str, limit: int) -> list[Heart]:
+    """As ``HeartStore.walk``."""
+    rows = await connection.fetch(f"{HEARTS} WHERE h.id > $1 ORDER BY h.id LIMIT $2", after, limit)
+    return [heart(row) for row in rows]
+
+
 def heart(row: Any) -> Heart:
     """A row of ``HEARTS``."""
     heart_id, target_id, user_id, kind, created_ms = row

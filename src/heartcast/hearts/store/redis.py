@@ -367,9 +367,15 @@ class RedisHeartStore:
                 walk.reached = hearts[-1].id
             return hearts
 
-        low = after(walk.reached)
-        command = ("ZRANGEBYLEX", self._names.all_hearts, low, "+", "LIMIT", 0, _SCAN_ROWS)
-        return await self._pipe.ask_then(command, arrived)
+        return await self._pipe.ask_then(self._all_after(walk.reached, _SCAN_ROWS), arrived)
+
+    async def walk(self, after: str, limit: int) -> list[Heart]:
+        self._check_open()
+        found = await self._pipe.ask(*self._all_after(after, limit))
+        return [heart_of_all(member) for member in found]
+
+    def _all_after(self, heart_id: str, limit: int) -> tuple[str | int, ...]:
+        return ("ZRANGEBYLEX", self._names.all_hearts, after(heart_id), "+", "LIMIT", 0, limit)
 
     # Truth
 

@@ -279,6 +279,9 @@ class SqliteHeartStore:
         finally:
             self._release(snapshot)
 
+    async def walk(self, after: str, limit: int) -> list[Heart]:
+        return await self._result(lambda connection: sqlite_reader.scan(connection, after, limit))
+
     def _release(self, snapshot: Snapshot) -> None:
         # In the reader's queue, as a query of a scan that was cancelled may still run.
         # A closed store closes all snapshots itself, when its threads have ended.

@@ -1,4 +1,4 @@
-"""Contract tests of a ``HeartStore``: scans (guarantee 9)."""
+"""Contract tests of a ``HeartStore``: scans (guarantees 9 and 20)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import contextlib
 
 import pytest
 
-from heartcast.hearts.model import (
-    HeartKey,
-)
+from heartcast.hearts.model import Heart, HeartKey
 from heartcast.hearts.store import MAX_KEYS, HeartStore
 from heartcast.hearts.store.awaiting import Awaiting
 from heartcast.testing.contracts.heart_store_base import KEY, StoreTests, keys_of
@@ -81,3 +79,19 @@ class ScanTests(StoreTests):
         await scan.aclose()  # type: ignore[attr-defined]  # both stores' scans are generators
 
         assert len([heart async for batch in store.scan() for heart in batch]) == MAX_KEYS
+
+    async def test_20_a_walk_gives_what_stays_once_and_what_went_not(self, store: HeartStore) -> None:
+        keys = [key for target in "abc" for key in keys_of(target, range(100))]
+        await Awaiting(store).add(keys, 1_000)
+        seen: list[Heart] = []
+        while page := await store.walk(seen[-1].id if seen else "", 70):
+            seen += page
+            if len(seen) == 70:
+                # One that was given, one that was not reached yet, and one that is made meanwhile.
+                await Awaiting(store).remove([keys[0], keys[299]], 2_000)
+                await Awaiting(store).add([KEY], 3_000)
+
+        assert [heart.key for heart in seen if heart.key != KEY] == keys[:299]
+        assert [heart.id for heart in seen] == sorted(heart.id for heart in seen)
+        [last] = await store.walk(seen[-2].id, 5)
+        assert last == await store.find(seen[-1].id)
