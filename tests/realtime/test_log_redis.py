@@ -25,6 +25,7 @@ from heartcast.testing.contracts.channel_log import (
     since,
 )
 from heartcast.testing.eventually import eventually
+from heartcast.testing.fault_proxy import FaultProxy
 from heartcast.testing.redis_server import RedisServer
 
 
@@ -47,6 +48,26 @@ def lose(log: RedisLog) -> Callable[[], RedisLog]:
         return log
 
     return forget
+
+
+class Forgetful(FaultProxy):
+    """In front of a server that loses its scripts whenever one is called."""
+
+    def __init__(self, server: RedisServer) -> None:
+        super().__init__("127.0.0.1", server.port)
+        self._redis = server
+        self.is_forgetful = False
+        self.forgotten = 0
+
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool = False
+    ) -> None:
+        while chunk := await reader.read(65_536):
+            if self.is_forgetful and not is_answer and b"EVALSHA" in chunk:
+                self._redis.command("SCRIPT", "FLUSH")
+                self.forgotten += 1
+            writer.write(chunk)
+        writer.close()
 
 
 class TestRedisLog(ChannelLogContract):
@@ -101,6 +122,27 @@ async def test_flushed_scripts_are_loaded_again_and_the_order_of_appends_is_kept
     assert pipe.connections == 2
     assert (await append(log, b"2", key="2")).offset == 2
     assert await history(log, None, 10) == [b"1", b"2", b"3", b"4"]
+
+
+async def test_scripts_that_are_lost_again_and_again_fail_the_call_and_a_key_makes_the_retry_safe(
+    redis: RedisServer, names: Names, clock: ManualClock
+) -> None:
+    async with Forgetful(redis) as proxy:
+        pipe = RedisPipe(f"redis://127.0.0.1:{proxy.port}/0", timeout_s=5.0, scripts=SCRIPTS)
+        log = RedisLog(pipe, lambda channel: (HISTORY_SIZE, HISTORY_TTL_S), names=names, now_ms=clock.wall_ms)
+        await append(log, b"1")
+        proxy.is_forgetful = True
+        answers: list[Position | StoreUnavailable] = []
+        log.append(CHANNEL, b"2", None, None, answers.append, key="k")
+        await eventually(lambda: answers)
+        assert isinstance(answers[0], StoreUnavailable)
+        assert proxy.forgotten == 2
+
+        proxy.is_forgetful = False
+        assert (await append(log, b"2", key="k")).offset == 2
+        assert (await append(log, b"2", key="k")).offset == 2
+        assert await history(log, None, 10) == [b"1", b"2"]
+        await pipe.close()
 
 
 async def test_more_than_a_page_of_old_entries_leaves_with_one_question(

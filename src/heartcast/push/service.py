@@ -11,6 +11,8 @@ This module joins the parts: what follows from one in another, their start and t
 
 from __future__ import annotations
 
+from random import Random
+
 from heartcast.core.clock import Clock
 from heartcast.core.hashing import shard_of
 from heartcast.core.ids import IdSource
@@ -73,6 +75,7 @@ class PushService:
         report: Told of failures that end or delay a push, for the log.
         gates: Asked after the service's own.
         posting: Makes POSTs; None: there is no route ``webhook``. Closed with the service.
+        random: Spreads retries; None: the system's.
         first_shard: What its first shard is called, where it has only some of them.
     """
 
@@ -92,6 +95,7 @@ class PushService:
         journal: Journal | None = None,
         gates: tuple[Gate, ...] = (),
         posting: Posting | None = None,
+        random: Random | None = None,
         first_shard: int = 0,
     ) -> None:
         now_ms = clock.wall_ms()
@@ -120,13 +124,13 @@ class PushService:
         )  # fmt: skip
         self.webhooks = WebhookBook(options.webhooks)
         self.posts = WebhookRoute(
-            options.webhooks, clock, book=self.webhooks, posting=posting, note=self._note
+            options.webhooks, clock, book=self.webhooks, posting=posting, note=self._note, random=random
         )
         self.outgoing = Outgoing(
             clock, routes=(self.posts,), backoff=options.webhooks.retry,
             fallback_ms=round(options.fallback_after_s * 1000), ttl_ms=self._ttl_ms,
             wishes_of=self.preferences.find, ledger=self.ledger, journal=self.journal,
-            settling=settling, die=endings.die, report=report,
+            settling=settling, die=endings.die, report=report, random=random,
         )  # fmt: skip
         self.topics = Topics(options.max_subscriptions)
         remembering = self._remembering = Remembering(
