@@ -8,7 +8,7 @@ PORT   ?= 8080
 # Test files run beside each other; each starts its own servers on free ports.
 JOBS   ?= 2
 
-.PHONY: help demo test lint types contracts unit browser docs bench bench-peers clean
+.PHONY: help demo test lint types contracts unit browser soak docs bench bench-peers clean
 help: ## Show the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
@@ -47,6 +47,13 @@ browser:
 	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 	       && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
 	  || echo "No Chromium here and no way to install it: the browser tests will be skipped."
+
+# What CI does a few times, a hundred times; and what takes too long for it at all.
+soak: $(VENV)/.installed-test ## Kill, pause and cut for an hour or two, and count what arrived
+	SOAK_KILLS=$${SOAK_KILLS:-100} SOAK_RACES=$${SOAK_RACES:-100000} $(BIN)/python -m pytest --timeout 7200 \
+	  -m "soak or not soak" tests/push/test_kill_9.py tests/push/test_broadcast_kill_9.py \
+	  tests/push/test_webhooks_real.py tests/push/test_recall.py
+	SOAK_KILLS=$${SOAK_KILLS:-100} $(BIN)/python -m pytest --timeout 7200 -m soak
 
 docs: $(VENV)/.installed ## Write the reference pages that repeat what the code says
 	$(BIN)/python docs/build.py
