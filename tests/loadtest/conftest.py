@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from heartcast.testing.server import RunningServer
 
 _HELD_S = 0.5
 """A frame kept back for swapping goes out after this when no other comes."""
+_REFUSAL = b'{"id":%d,"error":{"code":100,"message":"internal server error","temporary":true}}'
 
 
 class FrameProxy:
@@ -22,12 +24,16 @@ class FrameProxy:
     Args:
         shares: Share of frames per fault: drop, double, swap, corrupt, delay.
         delay_s: How long a delayed frame is kept; later ones pass it.
+        refusals: So many subscriptions are refused for now before one is let through.
     """
 
-    def __init__(self, server: RunningServer, shares: dict[str, float], *, delay_s: float = 0.0) -> None:
+    def __init__(
+        self, server: RunningServer, shares: dict[str, float], *, delay_s: float = 0.0, refusals: int = 0
+    ) -> None:
         self._server = server
         self._shares = shares
         self._delay_s = delay_s
+        self.refusals = refusals
         self._random = Random(11)
         self._tasks: set[asyncio.Task[None]] = set()
         self.planted: Counter[str] = Counter()
@@ -79,6 +85,16 @@ class FrameProxy:
             drawn -= share
         return ""
 
+    def answered(self, frame: bytes, head: int) -> bytes:
+        """A frame with answers in it; a subscription's may become a refusal."""
+        lines = frame[head:].split(b"\n")
+        for at, line in enumerate(lines):
+            if b'"subscribe":' in line and self.refusals:
+                self.refusals -= 1
+                lines[at] = _REFUSAL % json.loads(line)["id"]
+        payload = b"\n".join(lines)
+        return bytes([frame[0], 126]) + len(payload).to_bytes(2, "big") + payload
+
     def corrupted(self, frame: bytes, head: int) -> bytes:
         at = self._random.randrange(head, len(frame))
         return frame[:at] + bytes([frame[at] ^ self._random.randrange(1, 256)]) + frame[at + 1 :]
@@ -114,7 +130,7 @@ class _Way:
             if b'"hb1.' in frame:
                 self._message(frame, head)
             else:
-                self._writer.write(frame)
+                self._writer.write(self._proxy.answered(frame, head) if self._proxy.refusals else frame)
         return data
 
     def _message(self, frame: bytes, head: int) -> None:

@@ -34,6 +34,15 @@ async def test_without_faults_the_proxy_is_not_noticed(frame_proxy) -> None:
     assert report.delivered == report.owed == proxy.messages > 1_000
 
 
+async def test_a_subscription_that_is_refused_for_now_is_asked_for_again(frame_proxy) -> None:
+    async with frame_proxy({}, refusals=15) as proxy:
+        report = await bench(Target.parse(proxy.url), of("fanout", FANOUT))
+    assert proxy.refusals == 0
+    assert report.failures == {"100 internal server error": 15}
+    assert report.is_passed
+    assert report.delivered == report.owed > 1_000
+
+
 @pytest.mark.parametrize(("fault", "kind"), [
     ("drop", "lost"), ("double", "duplicate"), ("swap", "reordered"), ("corrupt", "damaged"),
 ])  # fmt: skip

@@ -62,6 +62,7 @@ class _History(Struct, gc=False):
 class _Error(Struct, gc=False):
     code: int = 0
     message: str = ""
+    temporary: bool = False
 
 
 class _Line(Struct, gc=False):
@@ -201,10 +202,12 @@ class Audience:
             self.closes[said] = self.closes.get(said, 0) + 1
         else:
             self.fail(said)
-        self.bring_back(client, self._random.uniform(*self.reconnects_within_s))
+        self.bring_back(client)
 
-    def bring_back(self, client: Subscriber, after_s: float) -> None:
-        """Connect again after a while, with the position it had."""
+    def bring_back(self, client: Subscriber, after_s: float | None = None) -> None:
+        """Connect again after a while, with the position it had; None: as long as jitter says."""
+        if after_s is None:
+            after_s = self._random.uniform(*self.reconnects_within_s)
         self._loop.call_later(after_s, self._reconnect, client)
 
     def _reconnect(self, client: Subscriber) -> None:
@@ -388,6 +391,8 @@ class Subscriber(Client):
         self.audience.fail(f"{error.code} {error.message}")
         if command != _HISTORY:
             self.drop()
+            if error.temporary:
+                self.audience.bring_back(self)
 
     def _subscribed(self, answer: _Subscribed) -> None:
         audience = self.audience

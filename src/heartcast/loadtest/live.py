@@ -146,9 +146,13 @@ def show(report: Report, console: Console) -> None:
             )  # fmt: skip
     for note in report.notes:
         console.print(Text(f"  · {note}", "dim"))
-    if report.closes:
-        said = ", ".join(f"{reason} ({n:,})" for reason, n in report.closes.items())
-        console.print(Text(f"  · connections closed by the server: {said}", "dim"))
+    for what, reasons in (
+        ("connections closed by the server", report.closes),
+        ("attempts to connect or subscribe that failed", report.failures),
+    ):
+        if reasons:
+            said = ", ".join(f"{reason} ({n:,})" for reason, n in reasons.items())
+            console.print(Text(f"  · {what}: {said}", "dim"))
     console.print(_verdict(report))
 
 

@@ -242,7 +242,10 @@ def _notes(report: Report) -> list[str]:
         f"{report.counts[kind]:,} {kind}" for kind in ("recovered", "redelivered") if report.counts[kind]
     )
     closes = [f"{n:,} connections closed by the server: {why}." for why, n in report.closes.items()]
-    return [*report.notes, *([f"Among the deliveries: {counts}."] if counts else []), *closes, own]
+    failures = [
+        f"{n:,} attempts to connect or subscribe failed: {why}." for why, n in report.failures.items()
+    ]
+    return [*report.notes, *([f"Among the deliveries: {counts}."] if counts else []), *closes, *failures, own]
 
 
 def _options(options: dict[str, object]) -> str:
