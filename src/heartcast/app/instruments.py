@@ -194,6 +194,10 @@ def _bind_hearts(system: System) -> None:
     if isinstance(store := system.heart_store, _Grouped):
         metrics.bind("heartcast_heart_writes_waiting", lambda: store.waiting_keys)
         metrics.bind("heartcast_heart_commits_total", lambda: store.groups)
+    if (replica := getattr(system.heart_store, "replica", None)) is not None:
+        metrics.bind("heartcast_heart_replica_reads_total", lambda: replica.reads)
+        metrics.bind("heartcast_heart_replica_fit", lambda: float(replica.is_fit))
+        metrics.bind("heartcast_heart_replica_lag_seconds", lambda: replica.lag_s)
 
 
 def _verdicts(abuse: AbuseGuard) -> Values:

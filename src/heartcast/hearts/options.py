@@ -68,12 +68,21 @@ class PostgresOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     timeout_s: float = 5.0
     """Seconds for one answer of the server, 0.1 to 60."""
 
+    replica_dsn: str = ""
+    """``postgresql://…`` of a streaming replica that answers counts and lists; never logged. What this
+    node has just written is read from the primary until the replica has it. "": all reads
+    go to the primary."""
+
+    replica_lag_s: float = 2.0
+    """Seconds that the replica may be behind, 0.1 to 3600; when it is later, the primary is read."""
+
     def __post_init__(self) -> None:
         bounds = {
             "queue_keys": (500, 1_000_000),
             "group_keys": (500, 20_000),
             "readers": (1, 64),
             "timeout_s": (0.1, 60),
+            "replica_lag_s": (0.1, 3600),
         }
         for name, (low, high) in bounds.items():
             if not low <= getattr(self, name) <= high:

@@ -127,6 +127,9 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric("heartcast_stream_delivered_total", "counter", "Entries given to readers of streams here."),
     Metric("heartcast_stream_readers", "gauge", "Readers of streams that wait."),
     Metric("heartcast_heart_writes_waiting", "gauge", "Heart writes that wait for their commit."),
+    Metric("heartcast_heart_replica_reads_total", "counter", "Reads of hearts that a replica answered."),
+    Metric("heartcast_heart_replica_fit", "gauge", "1 while reads of hearts may go to the replica."),
+    Metric("heartcast_heart_replica_lag_seconds", "gauge", "How late the replica was when last seen."),
     Metric("heartcast_heart_commits_total", "counter", "Transactions committed by the heart store."),
     Metric(
         "heartcast_heart_count_drift",

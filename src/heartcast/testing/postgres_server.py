@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 _PASSWORD = "only for tests"  # noqa: S105 - of a server that lives as long as a test
 
@@ -57,21 +57,24 @@ class PostgresServer:
     def dsn(self, database: str = "postgres") -> str:
         return f"postgresql://postgres:{_PASSWORD.replace(' ', '%20')}@127.0.0.1:{self.port}/{database}"
 
-    def __enter__(self) -> PostgresServer:
+    def __enter__(self) -> Self:
         self._folder = Path(tempfile.mkdtemp(prefix="heartcast-postgres-"))
         if self._as_user:
             shutil.chown(self._folder, "nobody", "nogroup")
+        self._make_data()
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.start()
+        return self
+
+    def _make_data(self) -> None:
         (self._folder / "password").write_text(_PASSWORD)
         (self._folder / "password").chmod(0o644)
         self._run(
             "initdb", "--auth=scram-sha-256", "--encoding=utf8", "--locale=C", "--username=postgres",
             "--no-sync", f"--pwfile={self._folder / 'password'}", str(self._folder / "data"),
         )  # fmt: skip
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.start()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -133,6 +136,10 @@ class PostgresServer:
         self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", name)
         return self.dsn(name)
 
+    def make_replica(self) -> PostgresReplica:
+        """A streaming replica of this server, not started yet."""
+        return PostgresReplica(self)
+
     def _run(self, program: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(  # noqa: S603 - the path is ours
             [self._binaries / program, *arguments],
@@ -141,6 +148,21 @@ class PostgresServer:
             env={**os.environ, "PGPASSWORD": _PASSWORD},
             **self._as_user,
         )
+
+
+class PostgresReplica(PostgresServer):
+    """Follows another server as long as it runs, and answers reads. Made by ``make_replica``."""
+
+    def __init__(self, primary: PostgresServer) -> None:
+        super().__init__(primary._settings, primary._binaries)
+        self._primary = primary
+
+    def _make_data(self) -> None:
+        self._run(
+            "pg_basebackup", "--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync",
+            "--host=127.0.0.1", f"--port={self._primary.port}", "--username=postgres",
+            f"--pgdata={self._folder / 'data'}",
+        )  # fmt: skip
 
 
 def _children_of(pid: int) -> list[int]:

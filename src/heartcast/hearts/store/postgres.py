@@ -40,6 +40,7 @@ from heartcast.hearts.store import (
 from heartcast.hearts.store.grouped import Write
 from heartcast.hearts.store.postgres_link import Link, Links
 from heartcast.hearts.store.postgres_questions import Question, Questions
+from heartcast.hearts.store.postgres_replica import Replica
 from heartcast.hearts.store.postgres_writer import MIGRATIONS, Writer
 
 _MAX_READS = 1024
@@ -89,6 +90,11 @@ class PostgresHeartStore:
         self._asking = Link(dsn, self._options.timeout_s)
         self._listing = Links(dsn, self._options.timeout_s, self._options.readers)
         self._writer = Writer(IdSource(clock).next, clock.wall_ms, keeps_events=keeps_events)
+        self.replica = Replica(dsn, self._options) if self._options.replica_dsn else None
+        """None: there is none."""
+        self._asked_replica: GroupTask[Question] = GroupTask(
+            "hearts-replica-read", self._answer_by_replica, lambda question: len(question.keys), _GROUP_READS
+        )
         self._writes: GroupTask[Write | _Begin] = GroupTask(
             "hearts-write", self._handle, _weight, self._options.group_keys
         )
@@ -174,6 +180,8 @@ class PostgresHeartStore:
             self._fail(writes, _faulty(error))
         else:
             self.groups += 1
+            if self.replica is not None:
+                self.replica.note(key for write in writes for key in write.keys)
             if self._is_failing:
                 self._is_failing = False
                 _log.info("hearts_writable_again")
@@ -193,19 +201,29 @@ class PostgresHeartStore:
     # Reading
 
     def counts(self, target_ids: Sequence[str], kind: str, done: CountsDone) -> None:
-        self._ask(Questions.counts(target_ids, kind, done))
+        by_replica = self.replica is not None and self.replica.may_tell(None, target_ids, kind)
+        self._ask(Questions.counts(target_ids, kind, done), by_replica=by_replica)
 
     def hearted(self, user_id: str, target_ids: Sequence[str], kind: str, done: HeartedDone) -> None:
-        self._ask(Questions.hearted(user_id, target_ids, kind, done))
+        by_replica = self.replica is not None and self.replica.may_tell(user_id, target_ids, kind)
+        self._ask(Questions.hearted(user_id, target_ids, kind, done), by_replica=by_replica)
 
-    def _ask(self, question: Question) -> None:
+    def _ask(self, question: Question, *, by_replica: bool) -> None:
         if self._is_closed:
             question.done(_closed())
         elif self._waiting_reads >= _MAX_READS:
             question.done(StoreBusy("too many reads wait for the database; try again"))
         else:
             self._waiting_reads += 1
-            self._questions.submit(question)
+            (self._asked_replica if by_replica else self._questions).submit(question)
+
+    async def _answer_by_replica(self, questions: list[Question]) -> None:
+        assert self.replica is not None
+        answers = await self.replica.answer(lambda connection: Questions.answers(connection, questions))
+        if answers is None:
+            await self._answer(questions)
+        else:
+            self._tell(questions, answers)
 
     async def _answer(self, questions: list[Question]) -> None:
         answers: list[object]
@@ -217,6 +235,9 @@ class PostgresHeartStore:
         except Exception as error:
             _log.exception("hearts_read_fault")
             answers = [_faulty(error)] * len(questions)
+        self._tell(questions, answers)
+
+    def _tell(self, questions: list[Question], answers: list[object]) -> None:
         self._waiting_reads -= len(questions)
         for question, answer in zip(questions, answers, strict=True):
             _call(question.done, answer)
@@ -237,6 +258,11 @@ class PostgresHeartStore:
                 connection, target_id=target_id, user_id=user_id, kind=kind, after=after, limit=limit
             )
 
+        targets = () if target_id is None else (target_id,)
+        if self.replica is not None and self.replica.may_tell(user_id, targets, kind):
+            found = await self.replica.list(query)
+            if found is not None:
+                return found
         return await self._listing.ask(query)
 
     async def walk(self, after: str, limit: int) -> list[Heart]:
@@ -315,7 +341,10 @@ class PostgresHeartStore:
             return
         self._is_closed = True
         await self._writes.stop()
+        await self._asked_replica.stop()
         await self._questions.stop()
+        if self.replica is not None:
+            await self.replica.close()
         await self._writing.close()
         await self._asking.close()
         await self._listing.close()
