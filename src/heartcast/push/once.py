@@ -105,14 +105,24 @@ class Once:
 
     def keep(self, use: Use, status: int, body: bytes, now_ms: int) -> None:
         """The effect is there."""
-        self._records.pop(use.key, None)
-        self._records[use.key] = Record(use.fingerprint, status, body, now_ms + self._keep_ms)
+        self._keep(use.key, Record(use.fingerprint, status, body, now_ms + self._keep_ms))
+
+    def _keep(self, key: str, record: Record) -> None:
+        self._records.pop(key, None)
+        self._records[key] = record
         if len(self._records) > self._limit:
             self._records.popitem(last=False)
 
     def drop(self, use: Use) -> None:
-        """There was no effect: the key may be used again."""
-        self._records.pop(use.key, None)
+        """There was no effect: the key may be used again, unless another node answered meanwhile."""
+        record = self._records.get(use.key)
+        if record is not None and not record.status:
+            del self._records[use.key]
+
+    def learn(self, note: Note) -> None:
+        """Another node has answered a request with this key."""
+        if note.value is not None:
+            self._keep(note.key, _decode(note.value))
 
     def restore(self, notes: Iterable[Note]) -> None:
         found = [(note.until_ms, note.key, _decode(note.value or b"")) for note in notes]

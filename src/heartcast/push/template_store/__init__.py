@@ -2,7 +2,7 @@
 
 The store keeps and orders; what a template is, it does not know. ``memory`` is the
 reference; ``journal`` keeps everything as notes of the push journal, and is as durable as
-that is.
+that is; ``commons`` keeps it once for many nodes.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ class TemplateStore(Protocol):
     4. **One after the other.** An activation is written only if its number follows the last
        one; else ``done`` gets ``Conflict`` (code ``activation_overtaken``).
     5. **Whole or nothing.** A record answered with ``StoreUnavailable`` is not told, left no
-       trace, and neither did its notes; the same record may be written again.
+       trace, and neither did its notes; the same record may be written again. (Commons: one whose
+       answer was lost on the way may be kept, and is told later.)
     6. **Once answered, in order.** Every ``done`` is called exactly once, in the order of the calls.
     """
 

@@ -24,6 +24,21 @@ _version = msgspec.json.Decoder(Version).decode
 _activation = msgspec.json.Decoder(Activation).decode
 
 
+def version_note(version: Version) -> Note:
+    """A version as it is kept."""
+    return Note(f"{VERSIONS}\0{version.name}\0{version.version:06}", _encode(version))
+
+
+def activation_key(name: str, number: int) -> str:
+    """The key of a name's activation with this number."""
+    return f"{ACTIVATIONS}\0{name}\0{number:06}"
+
+
+def activation_note(activation: Activation) -> Note:
+    """An activation as it is kept."""
+    return Note(activation_key(activation.name, activation.number), _encode(activation))
+
+
 class JournalTemplateStore:
     """Implements ``TemplateStore``. The journal is closed by whoever opened it.
 
@@ -54,15 +69,14 @@ class JournalTemplateStore:
             # By way of the journal, so that it does not overtake what was asked before.
             self._journal.write(Change(), lambda error: done(error or refusal))
             return
-        note = Note(f"{VERSIONS}\0{version.name}\0{version.version:06}", _encode(version))
-        self._journal.write(Change(notes=[note, *notes]), partial(self._kept, version, done))
+        self._journal.write(Change(notes=[version_note(version), *notes]), partial(self._kept, version, done))
 
     def activate(self, activation: Activation, notes: Sequence[Note], done: Written) -> None:
         if refusal := self._numbers.step(activation):
             self._journal.write(Change(), lambda error: done(error or refusal))
             return
-        note = Note(f"{ACTIVATIONS}\0{activation.name}\0{activation.number:06}", _encode(activation))
-        self._journal.write(Change(notes=[note, *notes]), partial(self._stepped, activation, done))
+        change = Change(notes=[activation_note(activation), *notes])
+        self._journal.write(change, partial(self._stepped, activation, done))
 
     def _kept(self, version: Version, done: Written, error: StoreUnavailable | None) -> None:
         if error is None:

@@ -20,7 +20,7 @@ class Numbers:
         """Reserve a version; the conflict when it is not free."""
         key = (version.name, version.version)
         if key in self._versions:
-            return Conflict(f"version {version.version} of {version.name!r} exists", code="version_exists")
+            return version_exists(version)
         self._versions.add(key)
         return None
 
@@ -31,10 +31,7 @@ class Numbers:
     def step(self, activation: Activation) -> Conflict | None:
         """Reserve the next number of a name; the conflict when this is not it."""
         if activation.number != self._activations.get(activation.name, 0) + 1:
-            return Conflict(
-                f"another version of {activation.name!r} was activated meanwhile",
-                code="activation_overtaken",
-            )
+            return overtaken(activation)
         self._activations[activation.name] = activation.number
         return None
 
@@ -63,6 +60,18 @@ class MemoryTemplateStore:
         if (refusal := self._numbers.step(activation)) is None:
             self._activated(activation)
         done(refusal)
+
+
+def version_exists(version: Version) -> Conflict:
+    """The refusal of a version that is kept already."""
+    return Conflict(f"version {version.version} of {version.name!r} exists", code="version_exists")
+
+
+def overtaken(activation: Activation) -> Conflict:
+    """The refusal of an activation that does not follow the last one."""
+    return Conflict(
+        f"another version of {activation.name!r} was activated meanwhile", code="activation_overtaken"
+    )
 
 
 def _nobody(record: object) -> None:
