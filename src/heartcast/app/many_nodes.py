@@ -12,9 +12,13 @@ from heartcast.app.shard_channels import ShardChannels
 from heartcast.app.shard_hosts import Parts, ShardHosts
 from heartcast.app.shard_routes import ShardRoutes
 from heartcast.app.watchers import Watchers
+from heartcast.push.commons import Commons
+from heartcast.push.commons.journal import CommonsJournal
 from heartcast.push.inbox.memory import MemoryInbox
 from heartcast.push.model import State
+from heartcast.push.once import KIND as ONCE
 from heartcast.push.service import PushService
+from heartcast.push.template_store.commons import CommonsTemplateStore
 from heartcast.realtime.hub import Hub
 from heartcast.realtime.log import ChannelLog
 
@@ -35,8 +39,12 @@ class ManyNodes:
             parts, cluster.membership, cluster.post, Watchers(hub, cluster.post),
             url=settings.cluster.redis_url, prefix=settings.cluster.prefix,
         )  # fmt: skip
+        commons = self._hosts.commons
+        parts.templates.use(CommonsTemplateStore(commons))
         self._channels = ShardChannels(self._hosts, hub, parts.loop)
-        self._routes = ShardRoutes(self._hosts, _blank(parts))
+        blank = _blank(parts, commons)
+        commons.follow(ONCE, blank.once.learn)
+        self._routes = ShardRoutes(self._hosts, blank)
         self.log: ChannelLog = self._channels
         self.on_send = self._channels.on_send
         self.ended: Mapping[State, int] = self._hosts.totals.ended
@@ -63,6 +71,9 @@ class ManyNodes:
         # Taken at any node, where what somebody would want need not be known: nothing is composed.
         return self._routes.routes(degraded)
 
+    async def open(self) -> None:
+        await self._hosts.commons.caught_up()
+
     def start(self) -> None:
         self._hosts.start()
         self._channels.start()
@@ -75,8 +86,9 @@ class ManyNodes:
         await self._hosts.stop()
 
 
-def _blank(parts: Parts) -> PushService:
-    """A service that never has a push: its routes say what there is, and what is wrong with a request."""
+def _blank(parts: Parts, commons: Commons) -> PushService:
+    """A service that never has a push: it keeps what belongs to no shard, and its routes say what
+    there is, and what is wrong with a request."""
     return PushService(
         parts.options,
         clock=parts.clock,
@@ -85,6 +97,7 @@ def _blank(parts: Parts) -> PushService:
         wheel=parts.wheel,
         templates=parts.templates,
         inbox=MemoryInbox(parts.ids.next, 1),
+        journal=CommonsJournal(commons),
         deliver=lambda channel, data, offset, tags: 0,
         is_watched=lambda channel: False,
         report=parts.report,

@@ -58,6 +58,14 @@ class Pushes(Protocol):
         """The routes of the domain; as ``api.push.routes``."""
         ...
 
+    async def open(self) -> None:
+        """Take up what must be known before the first request; before ``start``.
+
+        Raises:
+            StoreUnavailable: it cannot be read.
+        """
+        ...
+
     def start(self) -> None: ...
 
     def refuse(self) -> None:
@@ -82,6 +90,9 @@ class OneNode:
         self.start = service.start
         self.refuse = service.refuse
         self.stop = service.stop
+
+    async def open(self) -> None:
+        """Everything was read when it was made."""
 
     @property
     def queued(self) -> int:

@@ -20,17 +20,20 @@ import structlog
 
 from heartcast.api import push as push_routes
 from heartcast.api.route import Route
+from heartcast.app.commons import SharedCommons
 from heartcast.app.watchers import Watchers
 from heartcast.backends.redis_pipe import RedisPipe
 from heartcast.cluster.membership import Membership
 from heartcast.cluster.post import Post
 from heartcast.core.clock import Clock
-from heartcast.core.errors import SettingsError, StoreUnavailable
+from heartcast.core.errors import HeartcastError, SettingsError, StoreUnavailable
 from heartcast.core.ids import IdSource, ShardIds
 from heartcast.core.quantiles import Histogram
 from heartcast.core.wheel import TimingWheel
 from heartcast.push.acceptor import Acceptor
-from heartcast.push.model import State
+from heartcast.push.commons.redis import SCRIPTS as COMMONS_SCRIPTS
+from heartcast.push.commons.redis import RedisCommons
+from heartcast.push.model import Push, State
 from heartcast.push.options import PushOptions
 from heartcast.push.redis import SCRIPTS
 from heartcast.push.service import PushService
@@ -63,7 +66,18 @@ class Parts(NamedTuple):
 class Host:
     """One shard that is ours."""
 
-    __slots__ = ("epoch", "handlers", "is_open", "membership", "service", "shard", "taken", "watchers")
+    __slots__ = (
+        "_early",
+        "commons",
+        "epoch",
+        "handlers",
+        "is_open",
+        "membership",
+        "service",
+        "shard",
+        "taken",
+        "watchers",
+    )
 
     def __init__(
         self,
@@ -73,12 +87,16 @@ class Host:
         membership: Membership,
         watchers: Watchers,
         totals: Totals,
+        commons: SharedCommons,
     ) -> None:
         self.shard = taken.store.shard
         self.epoch = epoch
         self.taken = taken
         self.membership = membership
         self.watchers = watchers
+        self.commons = commons
+        self._early: list[Push] = []
+        """Arrivals behind one whose template this node has not heard of."""
         self.is_open = True
         """Whether it takes requests; False while it is handed over and afterwards."""
         parts.ids.skip_past(taken.last_id)
@@ -109,8 +127,24 @@ class Host:
         service = self.service
         for push in self.taken.ended:
             service.ledger.remember(push)
-        self.taken.store.on_arrival = service.intake.restore
+        self.taken.store.on_arrival = self._arrived
         service.start()
+
+    def _arrived(self, push: Push) -> None:
+        if push.template.is_there and not self._early:
+            self.service.intake.restore(push)
+            return
+        # Another node knew its template: so shall we, before any later push of the shard.
+        self._early.append(push)
+        if len(self._early) == 1:
+            self.commons.sync(self._caught_up)
+
+    def _caught_up(self, error: HeartcastError | None) -> None:
+        early, self._early = self._early, []
+        if self.is_open:
+            for push in early:
+                push.template = self.service.templates.find_or_absent(push.template.key)
+                self.service.intake.restore(push)
 
     @property
     def is_ours(self) -> bool:
@@ -160,7 +194,10 @@ class ShardHosts:
         self.on_host: Callable[[Host], None] = lambda host: None
         """Told of each host that has started."""
         self._prefix = prefix
-        self._pipe = RedisPipe(url, timeout_s=2.0, scripts=SCRIPTS, is_text=False)
+        self._pipe = RedisPipe(url, timeout_s=2.0, scripts=(*SCRIPTS, *COMMONS_SCRIPTS), is_text=False)
+        self.commons = SharedCommons(
+            RedisCommons(self._pipe, prefix=prefix), membership, post, parts.loop, parts.clock.wall_ms
+        )
         self._hosts: dict[int, Host] = {}
         self._loading: dict[int, asyncio.Task[None]] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -201,6 +238,8 @@ class ShardHosts:
         parts, options = self.parts, self.parts.options
         while self.membership.epoch_of(shard) == epoch:
             try:
+                # What was made while the shard was another's, its templates first.
+                await self.commons.caught_up()
                 taken = await take_over(
                     self._pipe, shard, epoch, templates=parts.templates, new_epoch=parts.ids.next,
                     max_pushes=options.max_inbox, max_ended=options.of_one_shard().max_ended,
@@ -213,7 +252,7 @@ class ShardHosts:
             if self.membership.epoch_of(shard) != epoch:
                 taken.store.abandon()
                 return
-            self._host(Host(parts, taken, epoch, self.membership, self.watchers, self.totals))
+            self._host(Host(parts, taken, epoch, self.membership, self.watchers, self.totals, self.commons))
             return
 
     def _host(self, host: Host) -> None:
@@ -297,6 +336,7 @@ class ShardHosts:
 
     def start(self) -> None:
         """Begin to look at streams; shards come when the node has joined."""
+        self.commons.start()
         self._polling = self.parts.loop.call_later(POLL_S, self._poll)
 
     def refuse(self) -> None:
@@ -307,6 +347,7 @@ class ShardHosts:
         if self._polling is not None:
             self._polling.cancel()
             self._polling = None
+        self.commons.stop()
         for shard in [*self._loading, *self._hosts]:
             self._drop(shard)
         if self._closing:

@@ -158,8 +158,8 @@ class ShardRoutes:
             return partial(self._about_push, key)
         if path.startswith("/api/v1/users/{id}/"):
             return partial(self._about_user, key)
-        if key[0] == "GET" and path.startswith("/api/v1/templates"):
-            # Every node has the same files.
+        if path.startswith("/api/v1/templates"):
+            # Of the commons, which every node knows.
             return self._blank[key].handler  # type: ignore[return-value]
         return None
 

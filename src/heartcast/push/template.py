@@ -145,6 +145,8 @@ class Template:
         "source",
         "version",
     )
+    is_there = True
+    """False: it stands for a version that is not known here."""
 
     def __init__(self, source: Source) -> None:
         self.source = source

@@ -41,6 +41,7 @@ class _Absent(Template):
     """Stands for a version whose file is gone."""
 
     __slots__ = ()
+    is_there = False
 
     def __init__(self, key: str) -> None:
         name, _, version = key.rpartition("@")

@@ -1,0 +1,113 @@
+"""What belongs to no shard, or to all, on three nodes that share a Valkey: any node will do."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+
+from heartcast.testing.nodes import Nodes
+
+TEMPLATES = "/api/v1/templates"
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Nodes]:
+    with Nodes(3) as nodes:
+        nodes.wait_shared()
+        yield nodes
+
+
+def until(look: Callable[[], Any], timeout_s: float = 10.0) -> Any:
+    """What this look gives as soon as that is something.
+
+    Raises:
+        TimeoutError: it gave nothing for so long.
+    """
+    deadline_s = time.monotonic() + timeout_s
+    while not (found := look()):
+        if time.monotonic() > deadline_s:
+            raise TimeoutError("nothing came of it")
+        time.sleep(0.02)
+    return found
+
+
+def inbox(nodes: Nodes, at: int, user: Any) -> list[Any]:
+    """What waits in a user's inbox, as this node tells it; nothing while its shard moves."""
+    status, body = nodes.ask(at, "GET", f"/api/v1/users/{user}/inbox?limit=200")
+    return list(body["items"]) if status == 200 else []
+
+
+def at_once(*calls: Any) -> list[Any]:
+    """What these calls return, all made at the same time."""
+    answers: list[Any] = [None] * len(calls)
+    start = threading.Barrier(len(calls))
+
+    def run(at: int) -> None:
+        start.wait()
+        answers[at] = calls[at]()
+
+    threads = [threading.Thread(target=run, args=(at,)) for at in range(len(calls))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers
+
+
+def test_a_template_made_at_one_node_is_used_activated_and_previewed_at_the_next_at_once(
+    nodes: Nodes,
+) -> None:
+    for round_ in range(1, 13):
+        ann, bob, eve = (node % 3 for node in range(round_, round_ + 3))
+        body = {"title": f"{round_}: {{{{ title }}}}", "fields": {"title": {}}}
+        status, made = nodes.ask(ann, "PUT", f"{TEMPLATES}/shared/versions/{round_}", body)
+        assert (status, made["version"]) == (201, round_), made
+        pushed = {"user_id": round_, "template": f"shared@{round_}", "payload": {"title": "x"}}
+        status, push = nodes.ask(bob, "POST", "/push", pushed)
+        assert status == 202, push
+        assert nodes.ask(eve, "POST", f"{TEMPLATES}/shared/versions/{round_}/activate")[0] == 200
+        preview = {"payload": {"title": "hello"}}
+        status, shown = nodes.ask(ann, "POST", f"{TEMPLATES}/shared/preview", preview)
+        assert (status, shown["version"], shown["title"]) == (200, round_, f"{round_}: hello")
+        [item] = until(partial(inbox, nodes, eve, round_))
+        assert item["data"]["title"] == f"{round_}: x"
+
+
+def test_versions_put_at_all_nodes_at_once_are_made_once_each_and_none_is_lost(nodes: Nodes) -> None:
+    for number in range(1, 6):
+        path = f"{TEMPLATES}/race/versions/{number}"
+        answers = at_once(*(partial(nodes.ask, at, "PUT", path, {"title": f"by {at}"}) for at in range(3)))
+        statuses = sorted(status for status, _ in answers)
+        assert statuses == [201, 409, 409], answers
+        winner = next(body["template"]["title"] for status, body in answers if status == 201)
+        for at in range(3):
+            assert nodes.ask(at, "GET", path)[1]["template"]["title"] == winner
+    details = [nodes.ask(at, "GET", f"{TEMPLATES}/race")[1] for at in range(3)]
+    assert details[0]["versions"] == [1, 2, 3, 4, 5]
+    assert details[0] == details[1] == details[2]
+
+
+def test_a_repeated_request_about_a_template_is_answered_from_its_record_at_every_node(nodes: Nodes) -> None:
+    headers = {"idempotency-key": "make-one"}
+    answers = [
+        nodes.ask(at, "POST", f"{TEMPLATES}/once/versions", {"title": "x"}, headers) for at in range(3)
+    ]
+    assert answers[0][0] == 201
+    assert answers[1] == answers[2] == answers[0]
+    assert nodes.ask(2, "GET", f"{TEMPLATES}/once")[1]["versions"] == [1]
+
+
+def test_a_node_that_starts_later_has_what_was_made_before(nodes: Nodes) -> None:
+    assert nodes.ask(0, "PUT", f"{TEMPLATES}/late/versions/1", {"title": "late"})[0] == 201
+    at = len(nodes.running)
+    nodes.start()
+    try:
+        assert nodes.ask(at, "GET", f"{TEMPLATES}/late/versions/1")[1]["template"]["title"] == "late"
+    finally:
+        nodes.running.pop().stop()
+        nodes.wait_shared()
