@@ -29,6 +29,20 @@ def _pushes() -> list[bytes]:
     ]
 
 
+def _traced_pushes() -> list[bytes]:
+    """As clients send them that take part in traces: no two heads are the same."""
+    return [
+        load.request(
+            "POST",
+            "/push",
+            b'{"user_id":%d,"template":"news_v2","payload":{"title":"Go 1.23 released"}}'
+            % _random.randrange(10_000_000),
+            f"traceparent: 00-{_random.getrandbits(128):032x}-{_random.getrandbits(64):016x}-01",
+        )
+        for _ in range(100_000)
+    ]
+
+
 def _hearts() -> list[bytes]:
     return [
         load.request(
@@ -64,7 +78,11 @@ def _wait_until_drained(url: str) -> None:
 
 def run() -> dict[str, Any]:
     figures: dict[str, Any] = {}
-    for name, requests in (("push_in_memory", _pushes()), ("hearts_in_memory", _hearts())):
+    for name, requests in (
+        ("push_in_memory", _pushes()),
+        ("push_traced_in_memory", _traced_pushes()),
+        ("hearts_in_memory", _hearts()),
+    ):
         with running("--in-memory") as server:
             figures[name] = _measure(server, requests)
     with TemporaryDirectory() as folder, running("--data-dir", folder) as server:

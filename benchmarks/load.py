@@ -21,9 +21,9 @@ from typing import Any, cast
 import uvloop
 
 
-def request(method: str, path: str, body: bytes = b"") -> bytes:
-    """One HTTP/1.1 request as bytes."""
-    head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+def request(method: str, path: str, body: bytes = b"", *extra: str) -> bytes:
+    """One HTTP/1.1 request as bytes; ``extra`` are further header lines."""
+    head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n" + "".join(f"{line}\r\n" for line in extra)
     if body:
         head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
     return head.encode() + b"\r\n" + body

@@ -263,7 +263,7 @@ async def test_one_connection_mixes_hot_and_cold_freely(start: Start) -> None:
 async def test_a_repeated_head_gives_the_same_answer_as_the_first_one(start: Start) -> None:
     world, client = await start()
     first = await client.ask(HOT)
-    assert len(world.port.known_heads) == 1
+    assert len(world.port.known_heads.exact) == 1
     assert await client.ask(HOT) == first
     other = await client.ask(HOT.replace(b'"a"', b'"b"'))
     assert json.loads(other[2])["user"] == "b"
@@ -279,6 +279,36 @@ async def test_a_known_head_with_less_or_more_than_its_body_goes_through_the_par
     assert [(await client.reply())[0] for _ in range(2)] == [201, 201]
     client.send(HOT[10:])
     assert (await client.reply())[0] == 201
+
+
+async def test_a_head_of_a_known_shape_is_taken_with_its_own_values(start: Start) -> None:
+    world, client = await start()
+    body = b'{"user":"a"}'
+    assert (await client.ask(post("/hot", body, "Authorization: good", "traceparent: 00-a-b-01")))[0] == 201
+    refused = await client.ask(post("/hot", body, "Authorization: bad", "traceparent: 00-c-d-01"))
+    assert refused[0] == 401
+    longer = post("/hot", b'{"user":"someone"}', "Authorization: good", "traceparent: 00-e-f-01")
+    assert (await client.ask(longer))[0] == 201
+    assert world.seen == ["a", "someone"]
+    assert len(world.port.known_heads.exact) == 1, "the others were not parsed"
+
+
+async def test_known_requests_that_come_together_are_all_answered_in_order(start: Start) -> None:
+    world, client = await start()
+    late = post("/late", b"1")
+    await client.ask(HOT)
+    client.send(late)
+    await until(lambda: world.late)
+    world.late.pop().respond(Answer(202))
+    await client.reply()
+    other = HOT.replace(b'"a"', b'"b"')
+    client.send(HOT + other + late + HOT + get("/cold") + other + HOT[:20])
+    await until(lambda: world.late)
+    world.late[0].respond(Answer(202, b"late"))
+    statuses = [(await client.reply())[0] for _ in range(6)]
+    client.send(HOT[20:])
+    assert [*statuses, (await client.reply())[0]] == [201, 201, 202, 201, 200, 201, 201]
+    assert world.seen[2:] == ["a", "b", "1", "a", "/cold", "b", "a"]
 
 
 async def test_pipelined_answers_come_in_order_whatever_is_ready_first(start: Start) -> None:

@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from heartcast.api.route import Answer
-from heartcast.gateway.head import CANNED, HOT, Head
+from heartcast.gateway.head import CANNED, HOT, Head, RawHeaders
 from heartcast.gateway.port import HttpPort
 from heartcast.gateway.slots import (
     CannedSlot,
@@ -104,9 +104,9 @@ class AnswerQueue(HttpToolsProtocol):
     def _resume_reading(self) -> None:
         """Go on where a full queue or a slow client stopped us."""
 
-    def _answer_hot(self, head: Head, body: bytes) -> None:
+    def _answer_hot(self, head: Head, body: bytes, headers: RawHeaders) -> None:
         """Call the handler of a request that nothing stands before."""
-        call = HotCall(self, head, body)
+        call = HotCall(self, head, body, headers)
         answer = self._run(call)
         if answer is None:
             self._open(call)
@@ -132,10 +132,10 @@ class AnswerQueue(HttpToolsProtocol):
         self._queue.append(slot)
         self.port.open_answers += 1
 
-    def _enqueue(self, head: Head, body: bytes) -> None:
+    def _enqueue(self, head: Head, body: bytes, headers: RawHeaders) -> None:
         slot: HotCall | ColdSlot | CannedSlot
         if head.kind == HOT:
-            slot = HotCall(self, head, body)
+            slot = HotCall(self, head, body, headers)
         elif head.kind == CANNED:
             assert head.canned is not None
             slot = CannedSlot(head, head.canned)

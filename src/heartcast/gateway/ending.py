@@ -25,7 +25,7 @@ class Ending(AnswerQueue):
         self._continue_due = False
         self._is_deaf = self._is_closing = True
         self._lingers_until_s = self.port.now_s + _LINGER_S
-        self._enqueue(head, b"")
+        self._enqueue(head, b"", [])
 
     def _close(self) -> None:
         """End the connection so that the last answer arrives."""

@@ -8,8 +8,8 @@ to their end first (bodies are bounded) and then run as uvicorn runs them.
 When ``max_pipelined`` answers are open, or the client does not read, the connection is not
 read either.
 
-A head that is byte for byte one that was judged before, followed by exactly its body, does not
-go through the parser again (``HttpPort.known_heads``).
+Requests whose heads are like one that was judged before, each followed by its whole body, do
+not go through the parser again (``gateway.known``).
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import logging
 import httptools
 
 from heartcast.gateway.answers import IDLE, IN_BODY, IN_HEAD
-from heartcast.gateway.head import HOT, SOCKET, STREAM, Head, judge, refused
+from heartcast.gateway.head import HOT, SOCKET, STREAM, Head, RawHeaders, judge, refused
+from heartcast.gateway.known import Known
 from heartcast.gateway.slots import ColdSlot
 from heartcast.gateway.takeover import PIECE_BYTES, Takeover
 
@@ -92,24 +93,52 @@ class HttpProtocol(Takeover):
     def data_received(self, data: bytes) -> None:
         self.port.counters.bytes_in += len(data)
         if self._stage == IDLE and not self._is_deaf and not self._queue and not self._held:
-            end = data.find(b"\r\n\r\n") + 4
-            head = self.port.known_heads.get(data[:end]) if self._misses < _MAX_MISSES else None
-            if head is not None and len(data) == end + head.content_length and self._proxy is None:
-                self._answer_known(head, data[end:])
+            heads, end = self.port.known_heads, data.find(b"\r\n\r\n") + 4
+            known = heads.exact.get(data[:end])
+            if known is None and self._misses < _MAX_MISSES and 3 < end <= _MEMORABLE_BYTES:
+                known = heads.find_shape(data[:end])
+            if self._proxy is not None:
+                pass
+            elif known is None:
+                self._misses += 1
+                self._candidate = data[:end] if 4 < end <= _MEMORABLE_BYTES else None
+            elif len(data) == end + known[2]:
+                self._answer_known(known, data[end:])
                 return
-            self._misses += 1
-            self._candidate = data[:end] if 4 < end <= _MEMORABLE_BYTES and self._proxy is None else None
+            else:
+                data = self._take_known(data)
+                if not data:
+                    return
         self._take(data)
 
-    def _answer_known(self, head: Head, body: bytes) -> None:
+    def _answer_known(self, known: Known, body: bytes) -> None:
+        """What nearly every packet is: one request, whose head is known by its bytes."""
         self._since_s = self.port.now_s
         self._is_parsing = True
-        self._answer_hot(head, body)
+        self._answer_hot(known[0], body, known[1])
         self._is_parsing = False
         if self._out:
             self._flush()
         if self._is_closing and not self._queue:
             self.transport.close()
+
+    def _take_known(self, data: bytes) -> bytes:
+        """Answer the requests at the beginning whose heads are known; returns what is left to be parsed."""
+        start, find = 0, self.port.known_heads.find
+        self._is_parsing = True
+        while not (self._is_closing or self._is_full()):
+            end = data.find(b"\r\n\r\n", start) + 4
+            known = find(data[start:end]) if end > 3 else None
+            if known is None or end + known[2] > len(data):
+                break
+            head, headers, length = known
+            self._end_message(head, data[end : end + length], headers)
+            start = end + length
+            if start == len(data):
+                self._end_packet()
+                return b""
+        self._is_parsing = False
+        return data[start:] if start else data
 
     def _take(self, data: bytes) -> None:
         """Parse as much as may be parsed now and keep the rest."""
@@ -119,6 +148,8 @@ class HttpProtocol(Takeover):
         if self._held or self._is_full():
             self._held += data
             self._pause_reading()
+            if self._out:
+                self._flush()
             return
         self._is_parsing = True
         if len(data) <= PIECE_BYTES:
@@ -266,14 +297,14 @@ class HttpProtocol(Takeover):
         if self.parser.should_upgrade():
             # What happens with it is decided in _on_upgrade, when its end is known.
             return
-        self._end_message(head, body)
+        self._end_message(head, body, head.headers)
         if self._candidate is not None:
             # The packet began with this request: its bytes up to the first empty line are the head.
             if head.is_memorable:
-                self.port.remember(self._candidate, head)
+                self.port.known_heads.remember(self._candidate, head)
             self._candidate = None
 
-    def _end_message(self, head: Head, body: bytes) -> None:
+    def _end_message(self, head: Head, body: bytes, headers: RawHeaders) -> None:
         self._head = None
         self._body = b""
         self._stage = IDLE
@@ -282,9 +313,9 @@ class HttpProtocol(Takeover):
         if head.closes:
             self._is_deaf = self._is_closing = True
         if head.kind == HOT and not self._queue:
-            self._answer_hot(head, body)
+            self._answer_hot(head, body, headers)
         elif head.kind in (STREAM, SOCKET):
             self._is_deaf = True
             self._takeover = head
         else:
-            self._enqueue(head, body)
+            self._enqueue(head, body, headers)

@@ -21,6 +21,7 @@ from heartcast.api.route import ANONYMOUS, LATER, Answer, Call, HotHandler, Iden
 from heartcast.core.clock import Clock
 from heartcast.core.errors import HeartcastError, Unavailable
 from heartcast.gateway.head import Head, RawHeaders
+from heartcast.gateway.known import KnownHeads
 from heartcast.gateway.options import HttpOptions
 from heartcast.gateway.origin import OriginGuard
 from heartcast.gateway.proxies import TrustedProxies
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from heartcast.gateway.slots import HotCall
 
 SWEEP_S = 1.0
-# A few hundred distinct heads are plenty for back ends that call us; a crowd of browsers, each
-# with its own headers, makes the memory start over now and then, which costs a parse each.
-_MAX_KNOWN_HEADS = 512
 
 log = logging.getLogger("heartcast.gateway")
 
@@ -158,7 +156,7 @@ class HttpPort:
         self.connections: set[Connection] = set()
         self.open_answers = 0
         """Answers that somebody waits for and that are not given yet."""
-        self.known_heads: dict[bytes, Head] = {}
+        self.known_heads = KnownHeads(options.max_body_bytes)
         self.is_draining = False
         self._quiet: asyncio.Event | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -233,12 +231,6 @@ class HttpPort:
             line += b"content-type: %b\r\n" % content_type
         self._status_lines[status, content_type] = line
         return line
-
-    def remember(self, raw: bytes, head: Head) -> None:
-        """Keep a judged head, so that the same bytes need not be parsed again."""
-        if len(self.known_heads) >= _MAX_KNOWN_HEADS:
-            self.known_heads.clear()
-        self.known_heads[raw] = head
 
     def count_rejection(self, code: str) -> None:
         rejected = self.counters.rejected

@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from heartcast.api.problems import internal_problem
 from heartcast.api.route import ANONYMOUS, Answer, Call
-from heartcast.gateway.head import Head
+from heartcast.gateway.head import Head, RawHeaders
 
 if TYPE_CHECKING:
     from heartcast.gateway.answers import AnswerQueue
@@ -30,11 +30,11 @@ class HotCall(Call):
 
     __slots__ = ("_protocol", "answer", "head", "is_held", "is_queued", "is_started", "started_ns")
 
-    def __init__(self, protocol: AnswerQueue, head: Head, body: bytes) -> None:
+    def __init__(self, protocol: AnswerQueue, head: Head, body: bytes, headers: RawHeaders) -> None:
         # Not super().__init__: this runs per request, and its keywords cost as much as all of it.
         self.body = body
         self.query = head.query
-        self.headers = head.headers
+        self.headers = headers
         self.params = _NO_PARAMS
         self.peer = head.peer or protocol.peer
         self.identity = ANONYMOUS

@@ -12,7 +12,7 @@ import httptools
 
 from heartcast.gateway.answers import IDLE, AnswerQueue
 from heartcast.gateway.ending import Ending
-from heartcast.gateway.head import CANNED, SOCKET, STREAM, Head
+from heartcast.gateway.head import CANNED, SOCKET, STREAM, Head, RawHeaders
 
 PIECE_BYTES = 8192
 """The parser takes at most this much between two looks at the queue, which bounds how far one
@@ -29,7 +29,7 @@ class Takeover(Ending):
         """Parse one piece. Returns whether to go on with the next one of this packet."""
 
     @abstractmethod
-    def _end_message(self, head: Head, body: bytes) -> None:
+    def _end_message(self, head: Head, body: bytes, headers: RawHeaders) -> None:
         """A request is complete."""
 
     def _on_upgrade(self, rest: bytes) -> None:
@@ -39,7 +39,7 @@ class Takeover(Ending):
             self._refuse(head)
         elif head.kind == SOCKET and not head.has_body and self.port.upgrade_websocket is not None:
             self._tail = rest
-            self._end_message(head, b"")
+            self._end_message(head, b"", head.headers)
         else:
             self._serve_plainly(head, rest)
 
