@@ -418,6 +418,25 @@ async def test_a_client_that_left_before_a_late_answer_hurts_nobody(start: Start
     assert world.port.open_answers == 0
 
 
+@pytest.mark.parametrize("end", ["client", "server"])
+async def test_an_answer_that_waits_for_the_end_of_the_turn_is_sent_before_the_connection_ends(
+    start: Start, end: str
+) -> None:
+    world, client = await start()
+    await client.ask(HOT)
+    [connection] = world.port.connections
+    assert isinstance(connection, HttpProtocol)
+    connection.data_received(HOT.replace(b'"a"', b'"b"'))
+    assert connection._out
+    if end == "client":
+        assert not connection.eof_received()
+        connection.transport.close()
+    else:
+        connection.shutdown()
+    assert json.loads((await client.reply())[2])["user"] == "b"
+    assert await client.is_closed()
+
+
 async def test_an_answer_to_a_client_that_closed_is_thrown_away(start: Start) -> None:
     world, client = await start()
     client.send(post("/late", b"1"))

@@ -208,8 +208,7 @@ class AnswerQueue(HttpToolsProtocol):
         if self._queue:
             # More of this connection is probably about to be answered by the same commit.
             if self._out and not self._is_flush_due:
-                self._is_flush_due = True
-                self.loop.call_soon(self._flush_later)
+                self._send_soon()
             return
         self._since_s = self.port.now_s
         if self.flow.read_paused or self._held:
@@ -217,13 +216,20 @@ class AnswerQueue(HttpToolsProtocol):
             self.loop.call_soon(self._resume_reading)
         self._end_packet()
 
-    def _flush_later(self) -> None:
+    def _send_soon(self) -> None:
+        self._is_flush_due = True
+        self.port.send_soon(self, self.loop)
+
+    def send_waiting(self) -> None:
+        """Send the answers that wait for the end of the turn."""
         if self._is_forgotten:
             return
         self._is_flush_due = False
         if self._out:
             self._flush()
-        if self.flow.read_paused:
+        if self._is_closing and not self._queue and self._stage == IDLE:
+            self.transport.close()
+        elif self.flow.read_paused:
             self._resume_reading()
 
     def _flush(self) -> None:

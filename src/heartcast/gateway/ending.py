@@ -40,6 +40,8 @@ class Ending(AnswerQueue):
     def shutdown(self) -> None:
         """Finish what is open, then close."""
         self._is_closing = True
+        if self._out:
+            self._flush()
         if not self._queue and self._stage != IN_BODY and self._takeover is None:
             self.transport.close()
         elif self._queue:

@@ -77,6 +77,8 @@ class HttpProtocol(Takeover):
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends no more. It may still read, so open answers are given first."""
         self._is_half_closed = self._is_closing = True
+        if self._out:
+            self._flush()
         return bool(self._queue) and self.scheme == "http"
 
     def pause_writing(self) -> None:
@@ -117,10 +119,8 @@ class HttpProtocol(Takeover):
         self._is_parsing = True
         self._answer_hot(known[0], body, known[1])
         self._is_parsing = False
-        if self._out:
-            self._flush()
-        if self._is_closing and not self._queue:
-            self.transport.close()
+        if self._out and not self._is_flush_due:
+            self._send_soon()
 
     def _take_known(self, data: bytes) -> bytes:
         """Answer the requests at the beginning whose heads are known; returns what is left to be parsed."""

@@ -63,6 +63,7 @@ class Connection(Protocol):
 
     def sweep(self, now_s: float) -> None: ...
     def shutdown(self) -> None: ...
+    def send_waiting(self) -> None: ...
     def abandon(self, answer: Answer) -> None: ...
 
 
@@ -161,6 +162,7 @@ class HttpPort:
         self._quiet: asyncio.Event | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._status_lines: dict[tuple[int, bytes], bytes] = {}
+        self._unsent: list[Connection] = []
         self._renew_date()
 
     # -- answering ------------------------------------------------------------------------
@@ -231,6 +233,21 @@ class HttpPort:
             line += b"content-type: %b\r\n" % content_type
         self._status_lines[status, content_type] = line
         return line
+
+    def send_soon(self, connection: Connection, loop: asyncio.AbstractEventLoop) -> None:
+        """Let a connection send at the end of this turn of the loop, after all others have read.
+
+        A write wakes the process that waits for it. Those of a turn in one go find it awake, which
+        is a fifth of all that a heart costs where clients or a proxy live on this machine.
+        """
+        if not self._unsent:
+            loop.call_soon(self._send_all)
+        self._unsent.append(connection)
+
+    def _send_all(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        for connection in unsent:
+            connection.send_waiting()
 
     def count_rejection(self, code: str) -> None:
         rejected = self.counters.rejected
