@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import repeat
 from typing import NamedTuple
 
 from heartcast.core.clock import Clock
@@ -23,12 +24,11 @@ class Recent:
 
     def __init__(self, clock: Clock) -> None:
         self._now_ms = clock.wall_ms
-        self._seen: deque[Seen] = deque(maxlen=_KEPT)
+        self._seen: deque[tuple[int, HeartChanged]] = deque(maxlen=_KEPT)
 
     def apply(self, events: list[HeartChanged]) -> None:
         """Take these changes, oldest first."""
-        now_ms = self._now_ms()
-        self._seen.extend([Seen(now_ms, event) for event in events[-_KEPT:]])
+        self._seen.extend(zip(repeat(self._now_ms()), events[-_KEPT:], strict=False))
 
     def mark_stale(self) -> None:
         """Events were lost: there is a gap, as there would be after a restart."""
@@ -42,10 +42,10 @@ class Recent:
             most: At most so many, >= 1.
         """
         found = []
-        for seen in reversed(self._seen):
-            key = seen.change.key
+        for at_ms, change in reversed(self._seen):
+            key = change.key
             if target_id in (None, key.target_id) and user_id in (None, key.user_id):
-                found.append(seen)
+                found.append(Seen(at_ms, change))
                 if len(found) == most:
                     break
         return found

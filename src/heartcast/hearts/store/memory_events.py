@@ -12,6 +12,9 @@ from heartcast.hearts.model import Change, EventPage, HeartEvent
 _MAX_EVENTS = 50_000
 """About 25 MB; the oldest make room."""
 
+# A NamedTuple's own constructor is a Python function: on the hot path this is twice as fast.
+_new_tuple = tuple.__new__
+
 
 class MemoryEvents:
     """A bounded queue of numbered events."""
@@ -25,7 +28,7 @@ class MemoryEvents:
     def note(self, change: Change) -> None:
         """One more."""
         self._last += 1
-        self._events.append(HeartEvent(self._last, self._now_ms(), change))
+        self._events.append(_new_tuple(HeartEvent, (self._last, self._now_ms(), change)))
 
     def page(self, after: int, limit: int) -> EventPage:
         """As ``HeartStore.events``."""
