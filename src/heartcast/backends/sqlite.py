@@ -219,15 +219,30 @@ class GroupThread(Generic[Item]):
         self._loop = loop
         self._handle = handle
         self._max_group = max_group
-        self._queue: SimpleQueue[Item | None] = SimpleQueue()
-        self.submit: Callable[[Item], None] = self._queue.put
-        """Hand over an item; not after ``stop``."""
+        self._queue: SimpleQueue[list[Item] | None] = SimpleQueue()
+        self._submitted: list[Item] = []
         self._has_ended = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
+    def submit(self, item: Item) -> None:
+        """Hand over an item; on the loop, and not after ``stop``.
+
+        The thread gets those of a turn together: woken by the first of them it would begin a group of
+        one, and the loop would wait for it all along while both want the interpreter.
+        """
+        if not self._submitted:
+            self._loop.call_soon(self._hand_over)
+        self._submitted.append(item)
+
+    def _hand_over(self) -> None:
+        if self._submitted:
+            submitted, self._submitted = self._submitted, []
+            self._queue.put(submitted)
+
     async def stop(self) -> None:
         """Handle everything submitted so far, deliver it, end the thread."""
+        self._hand_over()
         self._queue.put(None)
         await self._has_ended.wait()
         self._thread.join()
@@ -235,23 +250,21 @@ class GroupThread(Generic[Item]):
     def _run(self) -> None:
         is_running = True
         while is_running:
-            group, is_running = self._take()
-            if group:
-                self._call(self._handle(group))
+            waiting, is_running = self._take()
+            for start in range(0, len(waiting), self._max_group):
+                self._call(self._handle(waiting[start : start + self._max_group]))
         self._call(self._has_ended.set)
 
     def _take(self) -> tuple[list[Item], bool]:
-        group: list[Item] = []
-        item = self._queue.get()
+        waiting: list[Item] = []
+        submitted = self._queue.get()
         try:
-            while item is not None:
-                group.append(item)
-                if len(group) >= self._max_group:
-                    return group, True
-                item = self._queue.get_nowait()
+            while submitted is not None:
+                waiting += submitted
+                submitted = self._queue.get_nowait()
         except Empty:
-            return group, True
-        return group, False
+            return waiting, True
+        return waiting, False
 
     def _call(self, callback: Callable[[], None]) -> None:
         # A loop that was closed without stop() has nobody left to tell.
