@@ -58,12 +58,17 @@ class OpenStream(Protocol):
     ) -> None: ...  # fmt: skip
 
 
+class Sender(Protocol):
+    """A connection that has something to send."""
+
+    def send_waiting(self) -> None: ...
+
+
 class Connection(Protocol):
     """What the port asks of each connection."""
 
     def sweep(self, now_s: float) -> None: ...
     def shutdown(self) -> None: ...
-    def send_waiting(self) -> None: ...
     def abandon(self, answer: Answer) -> None: ...
 
 
@@ -162,7 +167,7 @@ class HttpPort:
         self._quiet: asyncio.Event | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._status_lines: dict[tuple[int, bytes], bytes] = {}
-        self._unsent: list[Connection] = []
+        self._unsent: list[Sender] = []
         self._renew_date()
 
     # -- answering ------------------------------------------------------------------------
@@ -234,7 +239,7 @@ class HttpPort:
         self._status_lines[status, content_type] = line
         return line
 
-    def send_soon(self, connection: Connection, loop: asyncio.AbstractEventLoop) -> None:
+    def send_soon(self, connection: Sender, loop: asyncio.AbstractEventLoop) -> None:
         """Let a connection send at the end of this turn of the loop, after all others have read.
 
         A write wakes the process that waits for it. Those of a turn in one go find it awake, which
