@@ -7,7 +7,9 @@ from typing import Any, cast
 
 from heartcast.api import push as push_routes
 from heartcast.app.shard_routes import ShardRoutes
+from heartcast.testing import ManualClock
 from heartcast.testing.pushes import PushRig
+from heartcast.testing.turns import ManualTurns
 
 ABSENT = {
     ("GET", "/api/v1/broadcasts"),
@@ -32,10 +34,12 @@ ABSENT = {
 
 def test_the_routes_that_many_nodes_do_not_have_are_these_and_no_others() -> None:
     service = PushRig().service
+    clock = ManualClock()
+    options = SimpleNamespace(shards=64)
     hosts = SimpleNamespace(
-        membership=None,
+        membership=SimpleNamespace(on_change=[]),
         post=SimpleNamespace(on=lambda subject, handler: None),
-        parts=SimpleNamespace(options=SimpleNamespace(shards=64)),
+        parts=SimpleNamespace(options=options, clock=clock, loop=ManualTurns(clock)),
     )
     routes = ShardRoutes(cast("Any", hosts), service)
     offered = {(route.method, route.path) for route in routes.routes(list)}

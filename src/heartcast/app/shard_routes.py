@@ -2,7 +2,7 @@
 
 Every shard has the same routes as a server that is alone, bound to the shard's own service.
 What stands in the table of the port finds the shard (in the push's id, in the user's id, in the
-body) and calls that service's handler, here or by ``Post`` at its owner. A plain push is the
+body) and calls that service's handler, here or at its owner (``app.forwarding``). A plain push is the
 exception: any node accepts it, also while nobody owns the shard. A batch is cut up by shard and
 its results are joined; the list of dead letters is gathered from all.
 
@@ -17,53 +17,28 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
-import structlog
 
 from heartcast.api import push as push_routes
 from heartcast.api.body import decoder
-from heartcast.api.problems import internal_problem, problem, problem_for
+from heartcast.api.problems import problem
 from heartcast.api.push_asked import PlainRequest
 from heartcast.api.push_dead_letters import limit_of
 from heartcast.api.push_once import HEADER
 from heartcast.api.push_post import MAX_BATCH, PushAccepted
-from heartcast.api.route import PUSH_WRITE, Answer, Call, Identity, Route
-from heartcast.app.shard_hosts import Host, ShardHosts
+from heartcast.api.route import PUSH_WRITE, Answer, Call, Route
+from heartcast.app.forwarding import Forwarding
+from heartcast.app.shard_hosts import ShardHosts
 from heartcast.core.clock import rfc3339
-from heartcast.core.errors import Forbidden, HeartcastError, InvalidInput, StoreUnavailable
+from heartcast.core.errors import Forbidden, HeartcastError, InvalidInput
 from heartcast.core.hashing import shard_of
 from heartcast.core.ids import shard_in
 from heartcast.core.names import user_text
 from heartcast.push.service import PushService
 
-ASK = "push.ask"
-_PATIENCE_S = 5.0
-"""Longest wait for another node's answer."""
-_FORWARDED = frozenset((HEADER, b"if-match", b"if-none-match", b"accept-language"))
-"""Headers that handlers of pushes look at."""
 _BATCH = ("POST", "/api/v1/pushes/batch")
 _LETTERS = ("GET", "/api/v1/dead-letters")
 _POSTS = (("POST", "/push"), ("POST", "/api/v1/pushes"))
 _HEALTH = (("GET", "/healthz"), ("GET", "/health"))
-
-_log = structlog.get_logger("heartcast")
-Answered = Callable[[Answer], None]
-
-
-class Asked(msgspec.Struct, array_like=True):
-    """A request, as it goes to the owner of its shard."""
-
-    shard: int
-    method: str
-    path: str
-    """The route's, with its parts in braces."""
-    params: dict[str, str]
-    query: bytes
-    body: bytes
-    headers: list[tuple[bytes, bytes]]
-    peer: str
-    user: str | None
-    is_server: bool
-    scopes: frozenset[str]
 
 
 class _Batch(msgspec.Struct, forbid_unknown_fields=True):
@@ -101,9 +76,6 @@ class _Part(NamedTuple):
 
 
 _encode = msgspec.json.Encoder().encode
-_pack = msgspec.msgpack.Encoder().encode
-_asked_in = msgspec.msgpack.Decoder(Asked).decode
-_answer_in = msgspec.msgpack.Decoder(Answer).decode
 _plain_in = msgspec.json.Decoder(PlainRequest).decode
 _addressed_in = msgspec.json.Decoder(_Addressed).decode
 _batch_in = decoder(_Batch)
@@ -123,14 +95,12 @@ class ShardRoutes:
 
     def __init__(self, hosts: ShardHosts, blank: PushService) -> None:
         self._hosts = hosts
-        self._membership = hosts.membership
-        self._post = hosts.post
+        self._forwarding = Forwarding(hosts)
         self._shards = hosts.parts.options.shards
         self._blank = {(route.method, route.path): route for route in push_routes.routes(blank)}
         self._degraded: Callable[[], list[str]] = list
         self.absent: list[tuple[str, str]] = []
         """Method and path of the routes that many nodes do not have."""
-        hosts.post.on(ASK, self._on_ask)
 
     def routes(self, degraded: Callable[[], list[str]]) -> list[Route]:
         """As ``api.push.routes`` gives them."""
@@ -209,34 +179,8 @@ class ShardRoutes:
         host = self._hosts.find(shard)
         if host is not None:
             return host.handlers[key].handler(call)  # type: ignore[return-value]
-        self._forward(shard, key, call, call.respond)
+        self._forwarding.send(shard, key, call)
         return None
-
-    def _forward(self, shard: int, key: tuple[str, str], call: Call, answered: Answered) -> None:
-        owner = self._membership.owner_of(shard)
-        if owner is None or owner == self._membership.node:
-            answered(problem(_moving()))
-            return
-        who = call.identity
-        asked = Asked(
-            shard, *key, call.params, call.query, call.body,
-            [header for header in call.headers if header[0] in _FORWARDED],
-            call.peer, who.user, who.is_server, who.scopes,
-        )  # fmt: skip
-        self._post.call(owner, ASK, _pack(asked), partial(_told, answered), timeout_s=_PATIENCE_S)
-
-    def _on_ask(self, sender: str, body: bytes, answer: Callable[[bytes], None]) -> None:
-        asked = _asked_in(body)
-        host = self._hosts.find(asked.shard)
-        if host is None:
-            answer(_pack(problem(_moving())))
-            return
-        call = Call(
-            body=asked.body, query=asked.query, headers=asked.headers, params=asked.params, peer=asked.peer,
-            identity=Identity(asked.user, asked.is_server, asked.scopes),
-            respond=lambda told: answer(_pack(told)),
-        )  # fmt: skip
-        _handle(host, (asked.method, asked.path), call)
 
     # ── several shards ───────────────────────────────────────────────────────
 
@@ -253,11 +197,7 @@ class ShardRoutes:
         for shard in shards:
             call = ask(shard)
             call.respond = partial(answered, shard)
-            host = self._hosts.find(shard)
-            if host is not None:
-                _handle(host, key, call)
-            else:
-                self._forward(shard, key, call, call.respond)
+            self._forwarding.send(shard, key, call)
 
     def _list_letters(self, call: Call) -> Answer | None:
         values = call.query_values()
@@ -340,27 +280,3 @@ def _copy(call: Call, *, body: bytes = b"", query: bytes = b"") -> Call:
         body=body, query=query, headers=call.headers, params=call.params, peer=call.peer,
         identity=call.identity, respond=call.respond,
     )  # fmt: skip
-
-
-def _handle(host: Host, key: tuple[str, str], call: Call) -> None:
-    """Let a host answer a call by ``call.respond``, whatever happens."""
-    try:
-        answer = host.handlers[key].handler(call)
-    except HeartcastError as error:
-        answer = problem_for(error, call.identity)
-    except Exception:
-        _log.exception("handler failed", method=key[0], path=key[1])
-        answer = internal_problem()
-    if answer is not None:
-        call.respond(answer)  # type: ignore[arg-type]
-
-
-def _told(answered: Answered, answer: bytes | StoreUnavailable) -> None:
-    if isinstance(answer, StoreUnavailable):
-        answered(problem(StoreUnavailable(answer.detail, code="shard_moving")))
-    else:
-        answered(_answer_in(answer))
-
-
-def _moving() -> StoreUnavailable:
-    return StoreUnavailable("the shard of this user goes to another node; try again", code="shard_moving")

@@ -19,7 +19,7 @@ import msgspec
 import structlog
 
 from heartcast.cluster.carrier import Carrier
-from heartcast.core.errors import StoreUnavailable
+from heartcast.core.errors import StoreBusy, StoreUnavailable
 
 Answer = Callable[[bytes], None]
 Handler = Callable[[str, bytes, Answer], None]
@@ -34,6 +34,10 @@ _TELL, _TELL_ALL, _CALL, _ANSWER, _REFUSAL = range(5)
 _log = structlog.get_logger("heartcast")
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[int, str, str, int, bytes]).decode
+
+
+class NodeGone(StoreUnavailable):
+    """A call reached nobody: what was asked was not done."""
 
 
 class _Timer(Protocol):
@@ -106,11 +110,12 @@ class Post:
     def call(self, node: str, subject: str, body: bytes, done: Answered, timeout_s: float = 2.0) -> None:
         """Ask one node; ``done`` is called exactly once, later.
 
-        It gets ``StoreUnavailable`` when there is no such node, no answer in time, nobody there
-        who takes the subject, or the handler raised; what was asked may have been done then.
+        It gets ``StoreUnavailable`` when there is no answer in time, nobody there who takes the
+        subject, or the handler raised: what was asked may have been done then. It was not with
+        ``NodeGone`` (there is no such node) and ``StoreBusy`` (too many calls wait).
         """
         if len(self._waiting) >= MAX_CALLS:
-            self._later(0, partial(done, StoreUnavailable("too many calls wait for other nodes")))
+            self._later(0, partial(done, StoreBusy("too many calls wait for other nodes")))
             return
         self._number = number = self._number + 1
         timer = self._later(timeout_s, partial(self._end, number, StoreUnavailable(
@@ -158,7 +163,7 @@ class Post:
         if isinstance(receivers, StoreUnavailable):
             self._end(number, receivers)
         elif not receivers:
-            self._end(number, StoreUnavailable("the other node is gone"))
+            self._end(number, NodeGone("the other node is gone"))
 
     def _end(self, number: int, answer: bytes | StoreUnavailable) -> None:
         waiting = self._waiting.pop(number, None)
