@@ -64,9 +64,18 @@ class Nodes:
 
     def start(self) -> RunningServer:
         """One more."""
-        node = self._stack.enter_context(
+        self.running.append(self._start(0))
+        return self.running[-1]
+
+    def restart(self, node: int) -> None:
+        """Start one that was killed again, on its port."""
+        self.running[node] = self._start(self.running[node].port)
+
+    def _start(self, port: int) -> RunningServer:
+        return self._stack.enter_context(
             running(
                 "--in-memory",
+                port=port,
                 environ={
                     "HEARTCAST_CLUSTER__REDIS_URL": str(self._redis_url),
                     "HEARTCAST_CLUSTER__LOCAL": '["hearts", "realtime"]',
@@ -77,27 +86,35 @@ class Nodes:
                 },
             )
         )
-        self.running.append(node)
-        return node
 
     def token(self, user: str) -> str:
         """A token that every node takes."""
         return self._issue(user, ttl_s=3600.0)
+
+    def addresses(self) -> list[tuple[str, int]]:
+        """Host and port of each node, dead ones too."""
+        return [(node.host, node.port) for node in self.running]
 
     def websockets(self) -> list[str]:
         """Addresses of the nodes that are thought to run."""
         return [node.websocket_url for node in self.running if node.process.poll() is None]
 
     def ask(
-        self, node: int, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+        self,
+        node: int,
+        method: str,
+        path: str,
+        body: Any = None,
+        headers: dict[str, str] | None = None,
+        timeout_s: float = 10.0,
     ) -> tuple[int, Any]:
         """One request to one node: status and decoded answer.
 
         Raises:
-            OSError: it does not answer within 10 s.
+            OSError: it does not answer in time.
         """
         server = self.running[node]
-        connection = http.client.HTTPConnection(server.host, server.port, timeout=10)
+        connection = http.client.HTTPConnection(server.host, server.port, timeout=timeout_s)
         try:
             data = None if body is None else json.dumps(body)
             connection.request(method, path, data, {"content-type": "application/json", **(headers or {})})

@@ -32,6 +32,12 @@ class PushClient:
         """Offsets of first deliveries, in the order in which they came."""
         self.deliveries: dict[str, int] = {}
         """How often each came."""
+        self.titles: dict[str, str] = {}
+        """What each says, by id."""
+        self.places: dict[str, int] = {}
+        """Offset of each that came as a first delivery, by id."""
+        self.patience_s = 6.0
+        """Without a word for longer than the server's pings the node is dead or paused."""
         self.subscribed = asyncio.Event()
         self.subscriptions = 0
         self._urls = urls
@@ -85,8 +91,7 @@ class PushClient:
                 subscribe |= {"recover": True, "offset": offset, "epoch": epoch}
             await socket.send(json.dumps({"id": 2, "subscribe": subscribe}))
             while True:
-                # Without a word for longer than the server's pings the node is dead or paused.
-                async with asyncio.timeout(6):
+                async with asyncio.timeout(self.patience_s):
                     text = str(await socket.recv())
                 for line in text.split("\n"):
                     if line == "{}":
@@ -101,22 +106,34 @@ class PushClient:
         if "subscribe" in reply:
             answer = reply["subscribe"]
             publications = answer.get("publications", [])  # type: ignore[assignment]
-            self._position = (int(answer.get("offset", 0)), str(answer.get("epoch", "")))  # type: ignore[call-overload]
-            self.subscriptions += 1
-            self.subscribed.set()
+            self._stand_at(int(answer.get("offset", 0)), str(answer.get("epoch", "")))  # type: ignore[call-overload]
         elif "pub" in reply.get("push", {}):
             publications = [reply["push"]["pub"]]  # type: ignore[list-item]
-        ids = [self._note(publication) for publication in publications]
+        ids = [
+            self._note(
+                str(publication["tags"]["id"]),  # type: ignore[index]
+                int(publication.get("offset", 0)),  # type: ignore[call-overload]
+                json.dumps(publication["data"]).encode(),
+            )
+            for publication in publications
+        ]
         if ids and self._acknowledges:
             await socket.send(json.dumps({"send": {"data": {"ack": ids}}}))
 
-    def _note(self, publication: dict[str, object]) -> str:
-        push_id = str(publication["tags"]["id"])  # type: ignore[index]
+    def _stand_at(self, offset: int, epoch: str) -> None:
+        """A subscription was answered: the place from which it goes on."""
+        self._position = (offset, epoch)
+        self.subscriptions += 1
+        self.subscribed.set()
+
+    def _note(self, push_id: str, offset: int, data: bytes) -> str:
         if push_id not in self.deliveries:
             self.got.append(push_id)
+            self.titles[push_id] = json.loads(data)["title"]
         self.deliveries[push_id] = self.deliveries.get(push_id, 0) + 1
-        if offset := int(publication.get("offset", 0)):  # type: ignore[call-overload]
+        if offset:
             self.offsets.append(offset)
+            self.places[push_id] = offset
             if self._position is not None:
                 self._position = (max(offset, self._position[0]), self._position[1])
         self._news.set()
