@@ -106,6 +106,13 @@ class Digests:
             if until_ms > now_ms:
                 self._open[key] = until_ms
 
+    def forget_user(self, user: str) -> list[Note]:
+        """Close a user's windows; returns what the journal must forget."""
+        keys = [key for key in self._open if key.startswith(f"{KIND}{user}\0")]
+        for key in keys:
+            del self._open[key]
+        return [Note(key, None) for key in keys]
+
     def queued(self, push: Push) -> None:
         """A push with extras waits in its shard."""
         if (key := self._key(push)) is not None:

@@ -1,7 +1,8 @@
 """Everything that is kept of one user: shown, and erased.
 
 Both look through all pushes, as no index by user is kept for what is asked once a year.
-Erasing ends what waits as ``cancelled(erased)`` and forgets its record with all others.
+Erasing ends what waits as ``cancelled(erased)`` and forgets its record with all others; webhooks
+that are for this user alone go too, but for those of the settings, which only the operator can change.
 What names the user a little longer goes by itself: the position of the mailbox within a
 day, marks of caps and Idempotency-Keys when their windows end.
 """
@@ -15,6 +16,7 @@ from typing import NamedTuple
 from heartcast.core.clock import Clock
 from heartcast.core.errors import HeartcastError, StoreUnavailable, Unavailable
 from heartcast.push.dead import DeadLetters, Letter
+from heartcast.push.digests import Digests
 from heartcast.push.gates.frequency import Frequencies
 from heartcast.push.gates.repeats import Duplicates
 from heartcast.push.journal import Change, Journal
@@ -25,6 +27,7 @@ from heartcast.push.receipts import Receipts
 from heartcast.push.settling import Settling
 from heartcast.push.topics import Topics
 from heartcast.push.waiting import Waiting
+from heartcast.push.webhooks import WebhookBook
 
 
 class Person(NamedTuple):
@@ -64,6 +67,8 @@ class People:
         receipts: Receipts,
         topics: Topics,
         frequencies: Frequencies,
+        digests: Digests,
+        webhooks: WebhookBook,
     ) -> None:
         self._clock = clock
         self._ledger = ledger
@@ -76,6 +81,8 @@ class People:
         self._receipts = receipts
         self._topics = topics
         self._frequencies = frequencies
+        self._digests = digests
+        self._webhooks = webhooks
 
     def find(self, user: str, found: Callable[[Person | HeartcastError], None]) -> None:
         """Everything that is kept of this user."""
@@ -122,6 +129,7 @@ class People:
         ended = self._end(living)
         notes = [preference_note(user, None), *self._duplicates.forget_user(user)]
         notes += [*self._topics.forget_user(user), *self._frequencies.forget_user(user)]
+        notes += [*self._digests.forget_user(user), *self._webhooks.forget_user(user)]
         letters = self._dead.page("", len(self._dead), user)
         notes += [self._dead.take(letter.id) for letter in letters]
         self._preferences.put(user, None)

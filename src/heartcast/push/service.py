@@ -169,6 +169,7 @@ class PushService:
             clock=clock, ledger=self.ledger, waiting=self.waiting, journal=self.journal, settling=settling,
             dead=self.dead, duplicates=remembering.duplicates, preferences=self.preferences,
             receipts=self.receipts, topics=self.topics, frequencies=remembering.frequencies,
+            digests=remembering.digests, webhooks=self.webhooks,
         )  # fmt: skip
         self._clock = clock
         self._chores = Chores(loop, clock.wall_ms, self._by_pause_s())

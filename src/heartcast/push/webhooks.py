@@ -137,6 +137,17 @@ class WebhookBook:
         self.put(name, endpoint._replace(webhook=webhook))
         return None if endpoint.is_fixed else webhook_note(name, webhook)
 
+    def of_user(self, user: str) -> list[str]:
+        """Names of the endpoints that are for this user alone and can be changed, sorted."""
+        return [one.name for one in self if one.user == user and not one.is_fixed]
+
+    def forget_user(self, user: str) -> list[Note]:
+        """Take a user's endpoints away; returns what the journal must forget."""
+        names = self.of_user(user)
+        for name in names:
+            self.put(name, None)
+        return [webhook_note(name, None) for name in names]
+
     def choose(self, push: Push) -> Endpoint | None:
         """The endpoint that this push is for; None: there is none that may be posted to."""
         best, most = None, -1
