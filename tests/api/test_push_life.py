@@ -466,3 +466,60 @@ def test_a_user_is_exported_and_erased_wherever_its_pushes_are() -> None:
     assert api.get(other)["status"] == "sent"
     waiting = api.rig.service.waiting
     assert (waiting.far, waiting.near) == (0, 0)
+
+
+class NotedJournal(MemoryJournal):
+    """Knows the notes that are kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: dict[str, Any] = {}
+
+    def write(self, change: Any, done: Any) -> None:
+        self.kept |= {note.key: note.value for note in change.notes}
+        super().write(change, done)
+
+
+def test_erasing_a_user_takes_its_webhooks_and_the_windows_of_its_digests_away() -> None:
+    api = Api(journal=NotedJournal())
+    for name, user in (("hers", "ann"), ("his", "bob"), ("all", None)):
+        body = {"url": "https://hooks.example.com/in", "user_id": user}
+        assert api.call("PUT", "/api/v1/webhooks/{name}", body, name=name)[0] == 201
+    for user in ("ann", "bob"):
+        assert api.post(user_id=user, digest_key="d", digest_window=3600)[0] == 202
+    assert api.call("DELETE", "/api/v1/users/{id}/pushes", id="ann")[0] == 200
+    kept = api.rig.service.journal.kept  # type: ignore[attr-defined]
+    assert sorted(key for key, value in kept.items() if value is not None and key[:2] in ("w:", "g:")) == [
+        "g:bob\0d", "w:all", "w:his",
+    ]  # fmt: skip
+    assert [endpoint.name for endpoint in api.rig.service.webhooks] == ["all", "his"]
+
+
+def test_the_tail_gives_each_end_once_and_counts_what_it_left_out() -> None:
+    api = Api()
+    api.call("PUT", "/api/v1/users/{id}/preferences", {"categories": {"x": False}}, id="ann")
+
+    def end(count: int) -> list[str]:
+        ids = [api.post(category="x")[1]["id"] for _ in range(count)]
+        api.rig.turns.settle()
+        return ids
+
+    def look(query: str) -> tuple[list[str], str, int]:
+        tail = api.call("GET", "/api/v1/tail", query=query)[1]
+        return [push["id"] for push in tail["items"]], tail["next"], tail["missed"]
+
+    first = end(3)
+    assert look("") == ([], look("")[1], 0)  # more may end in this millisecond
+    api.rig.turns.advance(0.1)
+    ids, place, missed = look("limit=2")
+    assert (ids, missed) == (first[1:], 0)
+    second = end(4)
+    assert look(f"after={place}")[0] == []
+    api.rig.turns.advance(0.1)
+    assert look(f"after={place}&limit=3")[::2] == (second[1:], 1)
+    ids, place, _ = look(f"after={place}")
+    assert ids == second
+    assert look(f"after={place}")[::2] == ([], 0)
+    # A place that lies ahead is of another clock: as if there had been no look.
+    assert look(f"after={int(place) + 10**9}")[::2] == ([*first, *second], 0)
+    assert api.call("GET", "/api/v1/tail", query="after=x")[1]["code"] == "invalid_input"

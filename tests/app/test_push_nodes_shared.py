@@ -111,3 +111,97 @@ def test_a_node_that_starts_later_has_what_was_made_before(nodes: Nodes) -> None
     finally:
         nodes.running.pop().stop()
         nodes.wait_shared()
+
+
+TOPICS = "/api/v1/topics"
+
+
+def test_a_topic_is_one_topic_whichever_nodes_its_subscribers_are_at(nodes: Nodes) -> None:
+    users = [f"fan-{number:03}" for number in range(150)]
+    status, changed = nodes.ask(0, "POST", f"{TOPICS}/jazz/subscribers", {"add": users})
+    assert (status, changed) == (200, {"topic": "jazz", "subscribers": 150, "added": 150, "removed": 0})
+    status, changed = nodes.ask(
+        1, "POST", f"{TOPICS}/jazz/subscribers", {"add": ["fan-000", 7], "remove": users[-3:]}
+    )
+    assert (status, changed) == (200, {"topic": "jazz", "subscribers": 148, "added": 1, "removed": 3})
+    assert nodes.ask(2, "PUT", f"{TOPICS}/jazz/subscribers/zoe")[0] == 201
+    assert nodes.ask(0, "PUT", f"{TOPICS}/jazz/subscribers/zoe")[0] == 200
+    assert nodes.ask(1, "DELETE", f"{TOPICS}/jazz/subscribers/7")[0] == 204
+    for at in range(3):
+        assert nodes.ask(at, "GET", f"{TOPICS}/jazz")[1] == {"topic": "jazz", "subscribers": 148}
+        found, cursor = [], ""
+        while cursor is not None:
+            _, page = nodes.ask(at, "GET", f"{TOPICS}/jazz/subscribers?limit=49&cursor={cursor}")
+            assert len(page["items"]) <= 49
+            found += page["items"]
+            cursor = page["next_cursor"]
+        assert found == [*users[:147], "zoe"]
+    assert nodes.ask(2, "GET", "/api/v1/users/zoe/export")[1]["topics"] == ["jazz"]
+
+
+def test_the_list_of_topics_is_gathered_in_pages(nodes: Nodes) -> None:
+    names = [f"page-{number:02}" for number in range(25)]
+    for number, name in enumerate(names):
+        assert nodes.ask(number % 3, "PUT", f"{TOPICS}/{name}/subscribers/{number}")[0] == 201
+        assert nodes.ask(number % 3, "PUT", f"{TOPICS}/{name}/subscribers/{number + 1}")[0] == 201
+    found, cursor = {}, "page"
+    while cursor is not None and cursor < "page-9":
+        _, page = nodes.ask(1, "GET", f"{TOPICS}?limit=7&cursor={cursor}")
+        found |= {item["topic"]: item["subscribers"] for item in page["items"]}
+        cursor = page["next_cursor"]
+    assert {name: found.get(name) for name in names} == dict.fromkeys(names, 2)
+
+
+def test_a_bad_change_of_a_topic_changes_nothing_and_a_repeated_one_is_answered_from_its_record(
+    nodes: Nodes,
+) -> None:
+    path = f"{TOPICS}/strict/subscribers"
+    for body, code in (
+        ({"add": ["ann"], "remove": ["ann"]}, "conflicting_options"),
+        ({}, "invalid_input"),
+        ({"add": ["ann", ""]}, "invalid_id"),
+    ):
+        status, problem = nodes.ask(1, "POST", path, body)
+        assert (status, problem["code"]) == (422, code)
+    assert nodes.ask(0, "GET", f"{TOPICS}/strict")[1]["subscribers"] == 0
+    headers = {"idempotency-key": "topic-1"}
+    body = {"add": [f"s{number}" for number in range(20)]}
+    answers = [nodes.ask(at, "POST", path, body, headers) for at in range(3)]
+    assert answers[0] == (200, {"topic": "strict", "subscribers": 20, "added": 20, "removed": 0})
+    assert answers[1] == answers[2] == answers[0]
+
+
+def test_the_tail_has_what_ends_at_every_node_and_counts_what_it_left_out(nodes: Nodes) -> None:
+    _, first = nodes.ask(0, "GET", "/api/v1/tail?limit=1")
+    ids = []
+    for user in range(12):
+        assert (
+            nodes.ask(1, "PUT", f"/api/v1/users/{user}/preferences", {"categories": {"ads": False}})[0] == 200
+        )
+        body = {"user_id": user, "template": "news_v2", "payload": {"title": "x"}, "category": "ads"}
+        ids.append(nodes.ask(2, "POST", "/push", body)[1]["id"])
+    found: list[str] = []
+    place = first["next"]
+
+    def look() -> bool:
+        nonlocal place
+        # Any node can go on where another one ended.
+        _, tail = nodes.ask(len(found) % 3, "GET", f"/api/v1/tail?after={place}")
+        found.extend(item["id"] for item in tail["items"])
+        assert (tail["missed"], tail["silent"]) == (0, [])
+        place = tail["next"]
+        return len(found) >= 12
+
+    until(look)
+    assert sorted(found) == sorted(ids)
+    _, few = nodes.ask(1, "GET", f"/api/v1/tail?limit=5&after={first['next']}")
+    assert (len(few["items"]), few["missed"]) == (5, 7)
+    for after in ("x", "a.b", "~", "a.1~.2"):
+        status, problem = nodes.ask(0, "GET", f"/api/v1/tail?after={after}")
+        assert (status, problem["code"]) == (422, "invalid_input")
+
+
+def test_erasing_a_user_at_any_node_ends_its_subscriptions_too(nodes: Nodes) -> None:
+    assert nodes.ask(0, "PUT", f"{TOPICS}/gone/subscribers/erased")[0] == 201
+    assert nodes.ask(1, "DELETE", "/api/v1/users/erased/pushes")[0] == 200
+    assert nodes.ask(2, "GET", f"{TOPICS}/gone")[1]["subscribers"] == 0

@@ -146,7 +146,7 @@ class _TopicsApi:
 
     def page(self, call: Call) -> Answer:
         _must_push(call)
-        limit, cursor = _page_of(call)
+        limit, cursor = page_of(call)
         names = self._topics.page(cursor, limit + 1)
         items = [Topic(name, len(self._topics.subscribers(name))) for name in names[:limit]]
         return Answer(200, _encode(TopicList(items, names[limit - 1] if len(names) > limit else None)))
@@ -157,22 +157,13 @@ class _TopicsApi:
 
     def subscribers(self, call: Call) -> Answer:
         topic = _topic(call)
-        limit, cursor = _page_of(call)
+        limit, cursor = page_of(call)
         users = self._topics.subscribers(topic).after(cursor, limit + 1)
         more = users[limit - 1] if len(users) > limit else None
         return Answer(200, _encode(SubscriberList(users[:limit], more)))
 
     def change(self, call: Call, ticket: Ticket) -> Answer | None:
-        topic = _topic(call)
-        asked = _decode_change(call.body)
-        if not 1 <= len(asked.add) + len(asked.remove) <= MAX_CHANGES:
-            raise InvalidInput(f"must name 1 to {MAX_CHANGES} users altogether")
-        add = [user_text(user, f"/add/{index}") for index, user in enumerate(asked.add)]
-        remove = [user_text(user, f"/remove/{index}") for index, user in enumerate(asked.remove)]
-        if both := set(add) & set(remove):
-            raise InvalidInput(
-                f"{min(both)[:50]!r} is in both lists", pointer="/remove", code="conflicting_options"
-            )
+        topic, add, remove = change_of(call)
         changed = self._topics.change(topic, add, remove)
         now = len(self._topics.subscribers(topic))
         body = SubscribersChanged(topic, now, len(changed.added), len(changed.removed))
@@ -213,7 +204,32 @@ class _TopicsApi:
         call.respond(answer)
 
 
-def _page_of(call: Call) -> tuple[int, str]:
+def change_of(call: Call) -> tuple[str, list[str], list[str]]:
+    """The topic, and who is to subscribe to it and who is not.
+
+    Raises:
+        Forbidden: it is not for who asks.
+        InvalidInput: it names nobody, too many, or somebody on both sides.
+    """
+    topic = _topic(call)
+    asked = _decode_change(call.body)
+    if not 1 <= len(asked.add) + len(asked.remove) <= MAX_CHANGES:
+        raise InvalidInput(f"must name 1 to {MAX_CHANGES} users altogether")
+    add = [user_text(user, f"/add/{index}") for index, user in enumerate(asked.add)]
+    remove = [user_text(user, f"/remove/{index}") for index, user in enumerate(asked.remove)]
+    if both := set(add) & set(remove):
+        raise InvalidInput(
+            f"{min(both)[:50]!r} is in both lists", pointer="/remove", code="conflicting_options"
+        )
+    return topic, add, remove
+
+
+def page_of(call: Call) -> tuple[int, str]:
+    """How many, and after which.
+
+    Raises:
+        InvalidInput: the limit is none.
+    """
     values = call.query_values()
     return limit_of(values.get("limit", ["50"])[0]), values.get("cursor", [""])[0]
 

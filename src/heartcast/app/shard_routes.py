@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from heartcast.api import push as push_routes
+from heartcast.api import push_tail
 from heartcast.api.body import decoder
 from heartcast.api.problems import problem
 from heartcast.api.push_asked import PlainRequest
@@ -27,6 +28,9 @@ from heartcast.api.push_once import HEADER
 from heartcast.api.push_post import MAX_BATCH, PushAccepted
 from heartcast.api.route import PUSH_WRITE, Answer, Call, Route
 from heartcast.app.forwarding import Forwarding
+from heartcast.app.gathered_topics import GatheredTopics
+from heartcast.app.gathering import Gathering, Handler, Key, copy_of
+from heartcast.app.nodes_tail import NodesTail
 from heartcast.app.shard_hosts import ShardHosts
 from heartcast.core.clock import rfc3339
 from heartcast.core.errors import Forbidden, HeartcastError, InvalidInput
@@ -101,6 +105,11 @@ class ShardRoutes:
         self._degraded: Callable[[], list[str]] = list
         self.absent: list[tuple[str, str]] = []
         """Method and path of the routes that many nodes do not have."""
+        gathering = Gathering(self._shards, self._run, self._everywhere)
+        self._of_all: dict[Key, Handler] = {
+            **GatheredTopics(gathering).handlers(),
+            ("GET", push_tail.PATH): NodesTail(hosts).get,
+        }
 
     def routes(self, degraded: Callable[[], list[str]]) -> list[Route]:
         """As ``api.push.routes`` gives them."""
@@ -116,6 +125,8 @@ class ShardRoutes:
 
     def _route(self, key: tuple[str, str]) -> Callable[[Call], Answer | None] | None:
         _, path = key
+        if (handler := self._of_all.get(key)) is not None:
+            return handler
         if key in _POSTS:
             return partial(self._post_one, key)
         if key == _BATCH:
@@ -218,7 +229,7 @@ class ShardRoutes:
         # One more than asked for, so that it shows whether there are more.
         cursor = b"&cursor=" + values["cursor"][0].encode() if "cursor" in values else b""
         query = b"limit=%d%b" % (min(limit + 1, 200), cursor)
-        self._everywhere(list(range(self._shards)), lambda _: _copy(call, query=query), _LETTERS, gathered)
+        self._everywhere(list(range(self._shards)), lambda _: copy_of(call, query=query), _LETTERS, gathered)
         return None
 
     def _post_batch(self, call: Call) -> Answer | None:
@@ -243,7 +254,7 @@ class ShardRoutes:
                     results[index] = result
             call.respond(Answer(200, _encode({"results": results})))
 
-        self._everywhere(list(parts), lambda shard: _copy(call, body=_body(parts[shard])), _BATCH, joined)
+        self._everywhere(list(parts), lambda shard: copy_of(call, body=_body(parts[shard])), _BATCH, joined)
         return None
 
     def _shard_of(self, item: msgspec.Raw) -> int:
@@ -273,10 +284,3 @@ def _results(part: _Part, answer: Answer) -> list[msgspec.Raw | _Result]:
             error["pointer"] = error["pointer"].replace(f"/items/{at}", f"/items/{index}", 1)
         results.append(result)
     return results
-
-
-def _copy(call: Call, *, body: bytes = b"", query: bytes = b"") -> Call:
-    return Call(
-        body=body, query=query, headers=call.headers, params=call.params, peer=call.peer,
-        identity=call.identity, respond=call.respond,
-    )  # fmt: skip

@@ -13,8 +13,7 @@ their own, which the shards' wheels look after.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
 
 from heartcast.core.errors import NotFound, Overloaded
 from heartcast.push.model import Push, State
@@ -140,18 +139,12 @@ class Ledger:
         """The record of an ended push; None: it lives, is far, or is no longer known."""
         return self._ended.get(push_id)
 
-    def ended_after(self, number: int | None, limit: int) -> tuple[int, list[Push]]:
-        """The pushes that ended last, oldest first, and how many have ended by now.
-
-        Args:
-            number: How many had ended when the caller looked last; None: it has not.
-            limit: Most pushes; of more the oldest are left out.
-        """
-        total = sum(self.ended.values())
-        # Greater than the total: the caller looked at an earlier process.
-        new = total if number is None or number > total else total - number
-        found = list(islice(reversed(self._ended.values()), min(new, limit)))
-        return total, found[::-1]
+    def ended_since(self, after_ms: int) -> Iterator[Push]:
+        """The pushes that ended after this wall time, newest first, as far as they are kept."""
+        for push in reversed(self._ended.values()):
+            if push.changed_ms <= after_ms:
+                return
+            yield push
 
     def of_user(self, user: str) -> list[Push]:
         """Every push of this user that is here, oldest first. Looks at all of them."""

@@ -10,6 +10,17 @@ from heartcast.push.merging import MergingOptions
 from heartcast.push.routes.options import WebhookOptions
 from heartcast.resilience.limits import dual_limiter
 
+_DIVIDED = (
+    "max_kept_bytes",
+    "max_far",
+    "max_dead",
+    "max_keys",
+    "max_dedupe_keys",
+    "max_ended",
+    "max_subscriptions",
+)
+"""What all shards may hold together."""
+
 
 class CapOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How many pushes one user gets: a hard cap, and a rate inside of it."""
@@ -143,10 +154,7 @@ class PushOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def of_one_shard(self) -> PushOptions:
         """For a service that has one of the shards only: its part of what all may hold together."""
-        part = {
-            name: max(1, getattr(self, name) // self.shards)
-            for name in ("max_kept_bytes", "max_far", "max_dead", "max_keys", "max_dedupe_keys", "max_ended")
-        }
+        part = {name: max(1, getattr(self, name) // self.shards) for name in _DIVIDED}
         # Of many shards at once the lost wake-up need not be found as fast.
         return msgspec.structs.replace(
             self, shards=1, workers=1, tick_s=max(self.tick_s, 0.25), max_kept=self.kept_of_one_shard, **part
