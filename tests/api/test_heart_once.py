@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,15 +10,11 @@ import pytest
 from heartcast.api.hearts import routes
 from heartcast.api.route import Answer, Identity
 from heartcast.core.bus import Bus
-from heartcast.core.clock import SystemClock
 from heartcast.core.errors import StoreUnavailable
-from heartcast.core.ids import IdSource
 from heartcast.hearts.model import HeartChanged
 from heartcast.hearts.options import HeartOptions
 from heartcast.hearts.service import HeartService
 from heartcast.hearts.store import HeartStore
-from heartcast.hearts.store.memory import MemoryHeartStore
-from heartcast.hearts.store.sqlite import SqliteHeartStore
 from heartcast.testing import ManualClock
 from heartcast.testing.calls import Caller
 
@@ -32,15 +26,9 @@ QUERY = list(HEART.items())
 KEY = {"idempotency-key": "order-17"}
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[HeartStore]:
-    store: HeartStore
-    if request.param == "memory":
-        store = MemoryHeartStore(IdSource(SystemClock()))
-    else:
-        store = SqliteHeartStore(tmp_path / "hearts.db", clock=SystemClock())
-    yield store
-    await store.close()
+@pytest.fixture
+def store(every_store: HeartStore) -> HeartStore:
+    return every_store
 
 
 class Api(Caller):

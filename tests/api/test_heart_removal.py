@@ -1,7 +1,5 @@
 """People take their hearts with them, and targets end or become one."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,14 +9,10 @@ from heartcast.api.cursors import Cursors
 from heartcast.api.heart_removal import routes
 from heartcast.api.route import Identity
 from heartcast.core.bus import Bus
-from heartcast.core.clock import SystemClock
-from heartcast.core.ids import IdSource
 from heartcast.hearts.model import HeartKey
 from heartcast.hearts.service import HeartService
 from heartcast.hearts.store import HeartStore
 from heartcast.hearts.store.awaiting import Awaiting, result_of
-from heartcast.hearts.store.memory import MemoryHeartStore
-from heartcast.hearts.store.sqlite import SqliteHeartStore
 from heartcast.testing import ManualClock
 from heartcast.testing.calls import Caller
 
@@ -51,15 +45,9 @@ class Api(Caller):
         return await super().answer(method, path, *args, **more)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def api(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> AsyncIterator[Api]:
-    store: HeartStore
-    if request.param == "memory":
-        store = MemoryHeartStore(IdSource(SystemClock()))
-    else:
-        store = SqliteHeartStore(tmp_path / "hearts.db", clock=SystemClock())
-    yield Api(store, clock)
-    await store.close()
+@pytest.fixture
+def api(every_store: HeartStore, clock: ManualClock) -> Api:
+    return Api(every_store, clock)
 
 
 async def export(api: Api, limit: int) -> list[tuple[str, str]]:

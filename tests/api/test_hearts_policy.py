@@ -1,8 +1,6 @@
 """What the operator may choose about hearts: undo, who sees whom, and what caches may keep."""
 
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import jwt
@@ -21,7 +19,6 @@ from heartcast.hearts.options import HeartOptions
 from heartcast.hearts.service import HeartService
 from heartcast.hearts.store import HeartStore
 from heartcast.hearts.store.memory import MemoryHeartStore
-from heartcast.hearts.store.sqlite import SqliteHeartStore
 from heartcast.testing import ManualClock
 from heartcast.testing.calls import Caller
 
@@ -32,15 +29,9 @@ COUNTS = f"{HEARTS}/counts"
 HEART = {"target_id": "post", "user_id": "u1"}
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[HeartStore]:
-    store: HeartStore
-    if request.param == "memory":
-        store = MemoryHeartStore(IdSource(SystemClock()))
-    else:
-        store = SqliteHeartStore(tmp_path / "hearts.db", clock=SystemClock())
-    yield store
-    await store.close()
+@pytest.fixture
+def store(every_store: HeartStore) -> HeartStore:
+    return every_store
 
 
 def caller(store: HeartStore, clock: ManualClock, cursors: Cursors | None = None, **options: Any) -> Caller:

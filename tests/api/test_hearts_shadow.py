@@ -1,7 +1,5 @@
 """A shadowed heart: its giver cannot tell, and nobody else sees it."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,15 +10,13 @@ from heartcast.api.heart_judging import Judging
 from heartcast.api.hearts import routes
 from heartcast.api.route import HEARTS_WRITE_ANY, Identity
 from heartcast.core.bus import Bus
-from heartcast.core.clock import SystemClock
+from heartcast.core.errors import StoreUnavailable
 from heartcast.core.ids import IdSource
 from heartcast.hearts.abuse import AbuseGuard
 from heartcast.hearts.model import HeartChanged
 from heartcast.hearts.options import AbuseOptions, HeartOptions
 from heartcast.hearts.service import HeartService
 from heartcast.hearts.store import HeartStore
-from heartcast.hearts.store.memory import MemoryHeartStore
-from heartcast.hearts.store.sqlite import SqliteHeartStore
 from heartcast.testing import ManualClock
 from heartcast.testing.calls import Caller
 
@@ -61,15 +57,9 @@ class Shop(Caller):
         assert (await self.json("POST", HEARTS, body=body, as_=Identity(user=user)))[0] == 201
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def shop(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> AsyncIterator[Shop]:
-    store: HeartStore
-    if request.param == "memory":
-        store = MemoryHeartStore(IdSource(SystemClock()))
-    else:
-        store = SqliteHeartStore(tmp_path / "hearts.db", clock=SystemClock())
-    yield Shop(store, clock)
-    await store.close()
+@pytest.fixture
+def shop(every_store: HeartStore, clock: ManualClock) -> Shop:
+    return Shop(every_store, clock)
 
 
 async def test_the_giver_sees_success_and_the_public_count_does_not_move(shop: Shop) -> None:
@@ -156,14 +146,11 @@ async def test_who_acts_for_others_is_not_judged(shop: Shop) -> None:
 
 
 async def test_a_store_that_fails_half_way_is_told_as_it_is(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, every_store: HeartStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from heartcast.core.errors import StoreUnavailable
-    from heartcast.hearts.store.memory import MemoryHeartStore as Store
-    from heartcast.hearts.store.sqlite import SqliteHeartStore as Durable
-
     await shop.spend()
-    for class_ in (Store, Durable):
-        monkeypatch.setattr(class_, "counts", lambda self, ids, kind, done: done(StoreUnavailable("gone")))
+    monkeypatch.setattr(
+        type(every_store), "counts", lambda self, ids, kind, done: done(StoreUnavailable("gone"))
+    )
 
     assert (await shop.json("POST", HEARTS, body=HEART, as_=ME))[0] == 503

@@ -1,6 +1,5 @@
 """Real servers for the heart stores, one of each for all tests: a database or prefix per folder."""
 
-import hashlib
 import subprocess
 import sys
 import threading
@@ -11,13 +10,9 @@ import pytest
 
 from heartcast.backends import postgres as backend
 from heartcast.backends.redis import RedisLink
-from heartcast.core.clock import SystemClock
 from heartcast.hearts.model import HeartKey
-from heartcast.hearts.options import RedisOptions
 from heartcast.hearts.store import HeartStore
 from heartcast.hearts.store.postgres import PostgresHeartStore
-from heartcast.hearts.store.postgres_writer import MIGRATIONS
-from heartcast.hearts.store.redis import RedisHeartStore
 from heartcast.hearts.store.redis_rows import Names
 from heartcast.testing.postgres_server import PostgresServer
 from heartcast.testing.redis_server import RedisServer
@@ -28,40 +23,13 @@ OpenPostgres = Callable[[Path], Awaitable[PostgresHeartStore]]
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    with PostgresServer() as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def open_postgres(postgres: PostgresServer) -> OpenPostgres:
-    """Opens a store; the same folder gives the same database."""
-    known: set[Path] = set()
-
-    async def open_store(folder: Path) -> PostgresHeartStore:
-        if folder not in known:
-            known.add(folder)
-            postgres.make_database(_database_of(folder))
-            connection = await backend.connect(postgres.dsn(_database_of(folder)), timeout_s=5)
-            await backend.migrate(connection, MIGRATIONS)
-            await connection.close()
-        store = PostgresHeartStore(postgres.dsn(_database_of(folder)), clock=SystemClock(), keeps_events=True)
-        await store.open()
-        return store
-
-    return open_store
-
-
-def _database_of(folder: Path) -> str:
-    return "t" + hashlib.sha256(str(folder).encode()).hexdigest()[:20]
-
-
-@pytest.fixture(scope="session")
-def spoil_postgres(postgres: PostgresServer) -> Callable[[Path, HeartKey], Awaitable[bool]]:
+def spoil_postgres(
+    postgres: PostgresServer, database_of: Callable[[Path], str]
+) -> Callable[[Path, HeartKey], Awaitable[bool]]:
     """Makes a target's count differ from its rows by one."""
 
     async def spoil(folder: Path, key: HeartKey) -> bool:
-        connection = await backend.connect(postgres.dsn(_database_of(folder)), timeout_s=5)
+        connection = await backend.connect(postgres.dsn(database_of(folder)), timeout_s=5)
         await connection.execute(
             "UPDATE heartcast_target SET count = count + 1 WHERE target_id = $1", key.target_id
         )
@@ -69,26 +37,6 @@ def spoil_postgres(postgres: PostgresServer) -> Callable[[Path, HeartKey], Await
         return True
 
     return spoil
-
-
-@pytest.fixture(scope="session")
-def redis() -> Iterator[RedisServer]:
-    with RedisServer(settings=DURABLE) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def open_redis(redis: RedisServer) -> Callable[[Path], Awaitable[RedisHeartStore]]:
-    """Opens a store; the same folder gives the same prefix."""
-
-    async def open_store(folder: Path) -> RedisHeartStore:
-        store = RedisHeartStore(
-            redis.url, clock=SystemClock(), options=RedisOptions(prefix=f"{folder}:"), keeps_events=True
-        )
-        await store.open()
-        return store
-
-    return open_store
 
 
 @pytest.fixture(scope="session")

@@ -5,30 +5,19 @@ from pathlib import Path
 import pytest
 
 from heartcast.core.bus import Bus
-from heartcast.core.clock import SystemClock
-from heartcast.core.ids import IdSource
 from heartcast.hearts.model import Count, HeartChanged, HeartKey
 from heartcast.hearts.removal import delete_target, erase_user, merge_targets
 from heartcast.hearts.service import HeartService
 from heartcast.hearts.store import HeartStore
 from heartcast.hearts.store.awaiting import Awaiting
-from heartcast.hearts.store.memory import MemoryHeartStore
-from heartcast.hearts.store.sqlite import SqliteHeartStore
 from heartcast.testing.clock import ManualClock
 
 Open = Callable[[Path], Awaitable[HeartStore]]
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres", "redis"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> HeartStore:
-    match request.param:
-        case "memory":
-            return MemoryHeartStore(IdSource(SystemClock()))
-        case "sqlite":
-            return SqliteHeartStore(tmp_path / "hearts.db", clock=SystemClock())
-        case name:
-            open_store: Open = request.getfixturevalue(f"open_{name}")
-            return await open_store(tmp_path)
+@pytest.fixture
+def store(every_store: HeartStore) -> HeartStore:
+    return every_store
 
 
 class Follower:
