@@ -26,6 +26,7 @@ OURS = (
     "track",
     "reuse",
     "ring",
+    "failover",
 )
 """The benchmarks, each a module with ``run()`` and a file of the same name in ``results/``."""
 NAMES = (*OURS, "peers")

@@ -223,3 +223,17 @@ def test_with_too_much_to_remember_everything_is_recent_until_the_replica_is_the
     assert [recent.has_user("u1"), recent.has_user("u9")] == [False, True]
     recent.forget(2)
     assert recent.is_empty
+
+
+async def test_while_the_primary_is_down_the_replica_is_still_read() -> None:
+    with PostgresServer() as primary, primary.make_replica() as replica:
+        await make(primary, "down")
+        node = await open_node(primary, replica, "down")
+        found = node.replica
+        assert found is not None
+        await Awaiting(node).add([KEY], 1)
+        await eventually(lambda: found.may_tell("u1", ["post"], "heart"))
+        primary.kill()
+        assert await seen(node) == (1, True, 1, 1)
+        assert found.is_fit
+        await node.close()

