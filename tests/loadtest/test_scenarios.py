@@ -27,6 +27,23 @@ async def test_pushes_arrive_once_in_order_and_leave_the_inbox_when_acknowledged
     assert report.reconnects > 5
 
 
+async def test_pushes_in_batches_come_in_bursts_and_are_acknowledged_by_their_place(server) -> None:
+    report = await run(
+        server,
+        "push",
+        users=40,
+        offline_share=0.0,
+        churn_per_s=4.0,
+        batch=20,
+        burst=5,
+        cumulative=True,
+        load={**SHORT, "rate_per_s": 1_000.0},
+    )
+    assert report.is_passed, (report.checks, report.examples)
+    assert report.delivered == report.owed > 1_500
+    assert report.owed % 20 == 0, "a batch that was not full stays at home"
+
+
 async def test_without_acknowledgements_every_push_is_still_kept_and_that_is_no_fault(server) -> None:
     report = await run(
         server,

@@ -121,7 +121,9 @@ class Audience:
         self.cached = True
         """Whether frames are the same for many subscribers."""
         self.acknowledges = False
-        """Whether pushes are acknowledged by their id."""
+        """Whether pushes are acknowledged."""
+        self.is_cumulative = False
+        """By the place in the inbox that was reached, and not by their ids."""
         self.reconnects_within_s = (0.1, 1.0)
         """A closed subscriber comes back after a time drawn from this range."""
         self.is_stopping = False
@@ -269,7 +271,11 @@ class Subscriber(Client):
         )
 
     def acknowledge(self, push_ids: list[str]) -> None:
-        self.send(b'{"send":{"data":{"ack":%s}}}' % _encode(push_ids))
+        if self.audience.is_cumulative and self.epoch is not None:
+            place = _encode({"offset": self.offset, "epoch": self.epoch})
+            self.send(b'{"send":{"data":{"ack_through":%s}}}' % place)
+        else:
+            self.send(b'{"send":{"data":{"ack":%s}}}' % _encode(push_ids))
 
     def ask_what_is_kept(self) -> None:
         """Have the server list what it holds for this user; ``unacknowledged`` says how much."""

@@ -167,12 +167,20 @@ class Push(_Scenario, frozen=True, tag="push"):
     """Users who come only after the load, and then must find everything."""
     churn_per_s: float = 5.0
     """Connections cut per second without a goodbye; each comes back and recovers."""
+    batch: int = 1
+    """Pushes per request."""
+    burst: int = 1
+    """Pushes to the same user that are due one after another."""
     acknowledge: bool = True
+    cumulative: bool = False
+    """Whether a client acknowledges its place in the inbox, and with it all before, instead of each push."""
     ack_timeout_s: float = 5.0
     """How long arrivals and acknowledgements may take after the load."""
 
     def __post_init__(self) -> None:
         _check(self.users >= 1, "users: must be >= 1")
+        _check(1 <= self.batch <= 1_000, "batch: must be 1 to 1000")
+        _check(self.burst >= 1, "burst: must be >= 1")
         _check_share("offline_share", self.offline_share)
         _check(self.churn_per_s >= 0, "churn_per_s: must be >= 0")
         _check(self.ack_timeout_s > 0, "ack_timeout_s: must be > 0")

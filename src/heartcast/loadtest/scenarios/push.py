@@ -28,6 +28,17 @@ class Pushed(NamedTuple):
     sequence: int
 
 
+class _Result(msgspec.Struct):
+    status: int
+
+
+class _Results(msgspec.Struct):
+    results: list[_Result]
+
+
+_decode_results = msgspec.json.Decoder(_Results).decode
+
+
 class Inboxes:
     """Users with a socket each, and pushes to them. Also a part of other scenes."""
 
@@ -60,12 +71,23 @@ class Inboxes:
 
     def send(self, number: int, intended_us: int) -> None:
         """One push to the user of this number."""
+        pushed, body = self._made(number, intended_us)
         run = self.run
+        run.post(pushed.stream, pushed, run.target.request("POST", "/push", body), intended_us)
+
+    def send_together(self, numbers: list[int], line: int, intended_us: int) -> None:
+        """A push to each of these users, in one request."""
+        made = [self._made(number, intended_us) for number in numbers]
+        body = b'{"items":[%s]}' % b",".join([body for _, body in made])
+        run = self.run
+        request = run.target.request("POST", "/api/v1/pushes/batch", body)
+        run.post(line, [pushed for pushed, _ in made], request, intended_us)
+
+    def _made(self, number: int, intended_us: int) -> tuple[Pushed, bytes]:
         stream = self._first + number
-        sequence = run.ledger.streams[stream].next()
-        mark = run.marker.make(stream, sequence, intended_us, self._padding)
-        body = b'%s%s"}}' % (self._heads[number], mark.encode())
-        run.post(stream, Pushed(stream, sequence), run.target.request("POST", "/push", body), intended_us)
+        sequence = self.run.ledger.streams[stream].next()
+        mark = self.run.marker.make(stream, sequence, intended_us, self._padding)
+        return Pushed(stream, sequence), b'%s%s"}}' % (self._heads[number], mark.encode())
 
     def answered(self, tag: Pushed, status: int) -> bool:
         """Note the answer; whether the push was taken."""
@@ -75,6 +97,13 @@ class Inboxes:
         elif status != 202:
             stream.refuse(tag.sequence)
         return status == 202
+
+    def answered_together(self, tags: list[Pushed], status: int, body: bytes) -> bool:
+        """The same of a batch; whether all were taken."""
+        statuses = [status] * len(tags)
+        if status == 200:
+            statuses = [result.status for result in _decode_results(body).results]
+        return all(self.answered(tag, each) for tag, each in zip(tags, statuses, strict=True))
 
     def connect(self, sockets: list[Subscriber]) -> None:
         for socket in sockets:
@@ -136,11 +165,16 @@ class PushScene(Scene):
         )
         self._away = round(options.users * options.offline_share)
         self._next_cut_s = 0.0
+        self._number = 0
+        self._left = 0
+        """Pushes that are still due to the user of this number."""
+        self._batches: list[list[int]] = [[] for _ in range(options.load.connections)]
 
     async def prepare(self) -> None:
         run = self._run
         run.audience.cached = False
         run.audience.acknowledges = self._options.acknowledge
+        run.audience.is_cumulative = self._options.cumulative
         await may_send(run.asker, run.target)
         await self._inboxes.log_in()
         present = self._inboxes.sockets[self._away :]
@@ -148,10 +182,26 @@ class PushScene(Scene):
         await run.everyone_listens(len(present))
 
     def send(self, intended_us: int) -> None:
-        self._inboxes.send(self._run.random.randrange(self._options.users), intended_us)
+        if not self._left:
+            self._number = self._run.random.randrange(self._options.users)
+            self._left = self._options.burst
+        self._left -= 1
+        if self._options.batch == 1:
+            self._inboxes.send(self._number, intended_us)
+            return
+        # Pushes to one user share a connection, so that they are taken in their order.
+        line = self._number % len(self._batches)
+        batch = self._batches[line]
+        batch.append(self._number)
+        if len(batch) >= self._options.batch:
+            # The whole batch is as late as its last push; the earlier ones waited for it by choice.
+            self._inboxes.send_together(batch, line, intended_us)
+            self._batches[line] = []
 
-    def answered(self, tag: Pushed, status: int, body: bytes) -> bool:
-        return self._inboxes.answered(tag, status)
+    def answered(self, tag: Pushed | list[Pushed], status: int, body: bytes) -> bool:
+        if isinstance(tag, Pushed):
+            return self._inboxes.answered(tag, status)
+        return self._inboxes.answered_together(tag, status, body)
 
     def tick(self, at_s: float) -> None:
         rate_per_s = self._options.churn_per_s
