@@ -181,6 +181,24 @@ def test_a_batch_answers_each_item_alone_and_in_order(api: Api) -> None:
     assert api.rig.service.ledger.accepted == 2
 
 
+def test_a_batch_of_plain_pushes_is_answered_as_any_batch_is() -> None:
+    odd = {"user_id": 'zoë"\\', "template": "news_v2", "payload": {"title": "a"}}
+    items = [
+        body("ann"), odd, body(7), body(""), body("x", template="nope"), body("dan", payload={"title": 3}),
+        body(template="news_v2@1"),
+    ]  # fmt: skip
+    # One that asks for something makes all of them go the long way.
+    special = body("eve", category="news")
+    plain, any_ = Api(), Api()
+    raw = [
+        one.call("POST", "/api/v1/pushes/batch", {"items": batch}).body
+        for one, batch in ((plain, items), (any_, [*items, special]))
+    ]
+    last = b"," + msgspec.json.encode(json.loads(raw[1])["results"][-1])
+    assert raw[1] == raw[0][: -len(b"]}")] + last + b"]}"
+    assert plain.rig.service.ledger.accepted == any_.rig.service.ledger.accepted - 1 == 4
+
+
 def test_a_batch_has_one_to_a_thousand_items(api: Api) -> None:
     assert api.post({"items": []}, "/api/v1/pushes/batch")[0] == 422
     assert api.post({"items": [body()] * (MAX_BATCH + 1)}, "/api/v1/pushes/batch")[0] == 422

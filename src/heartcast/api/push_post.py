@@ -6,6 +6,7 @@ that is the hot path, and everything else takes a few steps more.
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import Any, NamedTuple
 
 import msgspec
@@ -62,6 +63,10 @@ class _RawBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     items: list[msgspec.Raw]
 
 
+class _PlainBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    items: list[PlainRequest]
+
+
 class PushResult(msgspec.Struct, frozen=True, omit_defaults=True):
     """What became of one item: ``push`` with status 202, ``duplicate`` with 200, or ``problem``."""
 
@@ -82,9 +87,17 @@ class _Item(NamedTuple):
     taken: Taken | None = None
 
 
+class _Batch(NamedTuple):
+    """What became of a batch."""
+
+    answer: bytes
+    taken: list[Taken]
+
+
 _decode_plain = msgspec.json.Decoder(PlainRequest).decode
 _decode_push = decoder(PushRequest)
 _decode_batch = decoder(_RawBatch)
+_decode_plain_batch = msgspec.json.Decoder(_PlainBatch).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -155,15 +168,15 @@ class _PostApi:
             # Not plain, or not right: the full decoder finds out which.
             return self._post_any(call, FREE)
         taken = self._intake.take(request.user_id, request.template, request.payload)
-        answer = Answer(202, self._body(request, taken))
+        answer = Answer(202, self._text(request, taken).encode())
         if not self._is_durable:
             self._intake.enter(taken)
             return answer
         self._intake.submit((taken,), (), commit(call, FREE, answer))
         return None
 
-    def _body(self, request: PlainRequest, taken: Taken) -> bytes:
-        # The same bytes as an encoded PushAccepted, in half the time; a test compares them.
+    def _text(self, request: PlainRequest, taken: Taken) -> str:
+        # The same as an encoded PushAccepted, in half the time; a test compares them.
         push, shard = taken
         user_id, name, template = request.user_id, request.template, push.template
         user_json = user_id if isinstance(user_id, int) else _encode(user_id).decode()
@@ -171,7 +184,7 @@ class _PostApi:
         return (
             f'{{"id":"{push.id}","user_id":{user_json},"template":{name_json},"status":"queued",'
             f'"shard":{self._first_shard + shard},"timestamp":"{self._accepted_at.of(push.accepted_ms)}"}}'
-        ).encode()
+        )
 
     def _post_any(self, call: Call, ticket: Ticket) -> Answer | None:
         item = self._take(call.body)
@@ -204,20 +217,50 @@ class _PostApi:
     def post_batch(self, call: Call, ticket: Ticket) -> Answer | None:
         if not call.identity.may(PUSH_WRITE):
             raise Forbidden(_NOT_ALLOWED)
-        items = _decode_batch(call.body).items
-        if not 1 <= len(items) <= MAX_BATCH:
-            raise InvalidInput(f"must hold 1 to {MAX_BATCH} items, got {len(items)}", pointer="/items")
-        done = [self._item(index, item) for index, item in enumerate(items)]
-        answer = Answer(200, _encode(PushResults([item.result for item in done])))
-        taken = [item.taken for item in done if item.taken is not None]
-        self._intake.submit(taken, ticket.notes(answer), commit(call, ticket, answer))
+        try:
+            batch = self._plain_batch(_decode_plain_batch(call.body).items)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            # One at least is not plain, or not right.
+            batch = self._any_batch(_decode_batch(call.body).items)
+        answer = Answer(200, batch.answer)
+        self._intake.submit(batch.taken, ticket.notes(answer), commit(call, ticket, answer))
         return None
+
+    def _plain_batch(self, items: list[PlainRequest]) -> _Batch:
+        # Nearly all batches: the same answer as of any batch, in half the time; a test compares them.
+        _check_size(items)
+        all_taken: list[Taken] = []
+        results: list[str] = []
+        for index, request in enumerate(items):
+            try:
+                taken = self._intake.take(request.user_id, request.template, request.payload)
+            except HeartcastError as error:
+                results.append(_encode(_refused(index, error)).decode())
+                continue
+            all_taken.append(taken)
+            results.append(f'{{"status":202,"push":{self._text(request, taken)}}}')
+        return _Batch(f'{{"results":[{",".join(results)}]}}'.encode(), all_taken)
+
+    def _any_batch(self, items: list[msgspec.Raw]) -> _Batch:
+        _check_size(items)
+        done = [self._item(index, item) for index, item in enumerate(items)]
+        answer = _encode(PushResults([item.result for item in done]))
+        return _Batch(answer, [item.taken for item in done if item.taken is not None])
 
     def _item(self, index: int, item: msgspec.Raw) -> _Item:
         try:
             return self._take(item)
         except HeartcastError as error:
-            if isinstance(error, InvalidInput):
-                error.pointer = f"/items/{index}{error.pointer}"
-            answer = problem(error)
-            return _Item(PushResult(answer.status, problem=msgspec.json.decode(answer.body)))
+            return _Item(_refused(index, error))
+
+
+def _check_size(items: Sized) -> None:
+    if not 1 <= len(items) <= MAX_BATCH:
+        raise InvalidInput(f"must hold 1 to {MAX_BATCH} items, got {len(items)}", pointer="/items")
+
+
+def _refused(index: int, error: HeartcastError) -> PushResult:
+    if isinstance(error, InvalidInput):
+        error.pointer = f"/items/{index}{error.pointer}"
+    answer = problem(error)
+    return PushResult(answer.status, problem=msgspec.json.decode(answer.body))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from hashlib import blake2b
 
 _CANONICAL_DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}").fullmatch
@@ -17,6 +18,8 @@ def hash64(text: str) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
+# Whoever gets a push gets another: 65,536 entries are some 10 MB and hold all who are active.
+@lru_cache(maxsize=65_536)
 def shard_of(user: str, shards: int) -> int:
     """Which of ``shards`` shards owns this user, 0 to ``shards - 1``.
 

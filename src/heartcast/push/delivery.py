@@ -30,7 +30,7 @@ from heartcast.push.merging import Merging
 from heartcast.push.model import Push, State
 from heartcast.push.options import PushOptions
 from heartcast.push.routes import REALTIME, RouteHealth
-from heartcast.push.routes.realtime import RealtimeRoute, rendered
+from heartcast.push.routes.realtime import RealtimeRoute, channel_of, rendered
 from heartcast.push.settling import Settling
 from heartcast.push.templates import RenderingFailed
 
@@ -94,16 +94,20 @@ class Delivery:
         Returns:
             False when it could not be rendered; it has ended then.
         """
+        user = push.user
         try:
-            if not self._route.reaches(push.user):
+            follow = self._follows.get(user)
+            if not self._route.reaches(channel_of(user) if follow is None else follow.channel):
                 return True
-            follow = self._follow(push.user, push.offset - 1)
+            if follow is None:
+                follow = self._follow(user, push.offset - 1)
             if self.merging.size > 1:
                 self._hold(push, follow)
                 is_fine = True
             else:
                 is_fine = follow.cursor is not None or self._send(push, follow, now_ms)
-            self._time(push.user, follow)
+            if follow.timer is None:
+                self._time(user, follow)
         except Exception as error:
             # Whatever broke out there, the push is safe in the inbox.
             self.broken += 1
@@ -118,21 +122,17 @@ class Delivery:
             How many were settled by this call.
         """
         living = self._ledger.living
-        found = (living(push_id) for push_id in push_ids)
-        settled = [
-            push
-            for push in found
-            if push
-            and push.user == user
-            and push.state is State.SENT
-            and self._ledger.end(push, State.DELIVERED, "", now_ms)
-        ]
+        found = [push for push_id in push_ids if (push := living(push_id)) and push.user == user]
+        return self._acknowledged(user, found, now_ms)
+
+    def _acknowledged(self, user: str, pushes: list[Push], now_ms: int) -> int:
+        sent, delivered, end = State.SENT, State.DELIVERED, self._ledger.end
+        settled = [push for push in pushes if push.state is sent and end(push, delivered, "", now_ms)]
+        if not settled:
+            return 0
         self._settling.settle(settled, is_lost=False, now_ms=now_ms)
-        if (
-            settled
-            and (follow := self._follows.get(user))
-            and follow.pause_s > self._options.redeliver_after_s
-        ):
+        follow = self._follows.get(user)
+        if follow is not None and follow.pause_s > self._options.redeliver_after_s:
             # The client is alive and answering: the next pause is short again.
             follow.pause_s = self._options.redeliver_after_s
             self._time_anew(user, follow)
@@ -155,8 +155,8 @@ class Delivery:
 
         def found(kept: Kept | Missing) -> None:
             if isinstance(kept, Kept) and kept.top.epoch == place.epoch:
-                ids = [push.id for push in kept.pushes if push.offset <= last]
-                if self.acknowledge(user, ids, now_ms) == ACK_SLICE:
+                pushes = [push for push in kept.pushes if push.offset <= last]
+                if self._acknowledged(user, pushes, now_ms) == ACK_SLICE:
                     self._acknowledge_through(user, place, now_ms)
 
         if last:
@@ -231,7 +231,7 @@ class Delivery:
     def _let_go(self, user: str, follow: Follow) -> None:
         """Send what waited for each other, in one turn of the loop: that makes it one write."""
         held, follow.held = follow.held or [], None
-        if follow.cursor is not None or not self._route.reaches(user):
+        if follow.cursor is not None or not self._route.reaches(follow.channel):
             # Whoever catches up, or comes back, gets it from the inbox.
             return
         now_ms = self._clock.wall_ms()
@@ -284,7 +284,7 @@ class Delivery:
             return False
         self.handed += 1
         try:
-            if not self._route.send(push, is_again=is_again, now_ms=now_ms):
+            if not self._route.send(push, follow.channel, is_again=is_again, now_ms=now_ms):
                 self.unheard += 1
         except RenderingFailed as error:
             self._fail(push, error, now_ms)
@@ -310,7 +310,7 @@ class Delivery:
     def _follow(self, user: str, sent: int) -> Follow:
         follow = self._follows.get(user)
         if follow is None:
-            follow = self._follows[user] = Follow(sent, self._options.redeliver_after_s)
+            follow = self._follows[user] = Follow(channel_of(user), sent, self._options.redeliver_after_s)
         return follow
 
     def _time(self, user: str, follow: Follow, pause_s: float | None = None) -> None:
@@ -329,7 +329,7 @@ class Delivery:
 
     def _due(self, user: str, follow: Follow) -> None:
         follow.timer = None
-        if not self._route.reaches(user):
+        if not self._route.reaches(follow.channel):
             # Nobody listens: the next subscription starts anew.
             self._follows.pop(user, None)
             return

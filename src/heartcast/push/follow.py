@@ -9,9 +9,11 @@ from heartcast.push.model import Push
 class Follow:
     """How far the pushes of one user have gone out, and when to look again."""
 
-    __slots__ = ("cursor", "held", "later_ms", "pause_s", "sent", "timer")
+    __slots__ = ("channel", "cursor", "held", "later_ms", "pause_s", "sent", "timer")
 
-    def __init__(self, sent: int, pause_s: float) -> None:
+    def __init__(self, channel: str, sent: int, pause_s: float) -> None:
+        self.channel = channel
+        """The user's own."""
         self.sent = sent
         """Highest offset that went out, to any session."""
         self.held: list[Push] | None = None

@@ -34,6 +34,9 @@ class State(Enum):
     DEAD = "dead"
     """It could not be rendered or delivered; it is a dead letter that can be sent again."""
 
+    # Members are looked up for every push that ends; Enum's own hash is written in Python.
+    __hash__ = object.__hash__
+
     @property
     def is_terminal(self) -> bool:
         return self not in _LIVING
@@ -54,6 +57,8 @@ class Priority(Enum):
     HIGH = "high"
     NORMAL = "normal"
     LOW = "low"
+
+    __hash__ = object.__hash__
 
 
 RANKS = {Priority.LOW: 0, Priority.NORMAL: 1, Priority.HIGH: 2, Priority.CRITICAL: 3}

@@ -6,7 +6,7 @@ has no business there: it stays in the journal until it has ended.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from heartcast.push.inbox import Inbox
 from heartcast.push.journal import Change, Journal
@@ -22,9 +22,8 @@ class Settling:
         self._inbox = inbox
         self._journal = journal
 
-    def settle(self, pushes: Iterable[Push], *, is_lost: bool, now_ms: int) -> None:
+    def settle(self, pushes: Sequence[Push], *, is_lost: bool, now_ms: int) -> None:
         """These were ``SENT`` and have ended; see ``Inbox.settle``."""
-        pushes = list(pushes)
         if outside := [push for push in pushes if not push.offset]:
             self._journal.write(Change(ended=outside), None)
             pushes = [push for push in pushes if push.offset]

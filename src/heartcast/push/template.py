@@ -113,6 +113,18 @@ class Rendered(NamedTuple):
     """The tag whose texts were taken, in lower case; "": the base."""
 
 
+class _Data(msgspec.Struct, gc=False):
+    """What clients get of a push."""
+
+    id: str
+    template: str
+    title: str
+    body: str
+    url: str | msgspec.UnsetType
+    payload: msgspec.Raw
+    sent_ms: int
+
+
 class RenderingFailed(Exception):
     """A template could not be rendered with a payload that passed its check."""
 
@@ -203,7 +215,7 @@ class Template:
         tag, texts = self._in(locale)
         try:
             values = self._defaults | _decode(payload)
-            title, body, url = (text(values) for text in texts)
+            title, body, url = [text(values) for text in texts]
         except Exception as error:
             # Whatever a template does wrong is the template's fault and ends this push only.
             raise RenderingFailed(f"{self.key}: {error}") from error
@@ -216,9 +228,9 @@ class Template:
             RenderingFailed: a text raised, or the result is larger than 64 KB.
         """
         title, body, url, _ = self.texts(payload, locale)
-        link = {"url": url} if url else {}
-        head = {"id": push_id, "template": self.name, "title": title, "body": body, **link}
-        data = _encode({**head, "payload": msgspec.Raw(payload), "sent_ms": accepted_ms})
+        data = _encode(
+            _Data(push_id, self.name, title, body, url or msgspec.UNSET, msgspec.Raw(payload), accepted_ms)
+        )
         if len(data) > MAX_RENDERED_BYTES:
             raise RenderingFailed(f"{self.key}: rendered to {len(data)} bytes, at most {MAX_RENDERED_BYTES}")
         return data

@@ -46,7 +46,7 @@ class Gate(NamedTuple):
     needs_extras: bool = False
     """It has nothing to say about a push without extras, and is not asked."""
     needs_wishes: bool = False
-    """It has nothing to say about users who never said what they want, and is not asked."""
+    """It has nothing to say about users who never said what they want, and is neither asked nor told."""
 
 
 class Chain:
@@ -56,7 +56,7 @@ class Chain:
         said: Users who said what they want.
     """
 
-    __slots__ = ("_all", "_gates", "_plain", "_plain_silent", "_said", "_told", "_told_plain")
+    __slots__ = ("_all", "_gates", "_plain", "_plain_silent", "_said", "_told", "_told_plain", "_told_silent")
 
     def __init__(self, gates: Sequence[Gate], said: Container[str] = ()) -> None:
         self._gates = gates
@@ -68,6 +68,7 @@ class Chain:
         self._plain_silent = [(gate.name, gate.ask) for gate in plain if not gate.needs_wishes]
         self._told = [gate.passed for gate in gates if gate.passed]
         self._told_plain = [gate.passed for gate in plain if gate.passed]
+        self._told_silent = [gate.passed for gate in plain if gate.passed and not gate.needs_wishes]
 
     @property
     def names(self) -> list[str]:
@@ -85,7 +86,7 @@ class Chain:
         elif push.user in self._said:
             asks, told = self._plain, self._told_plain
         else:
-            asks, told = self._plain_silent, self._told_plain
+            asks, told = self._plain_silent, self._told_silent
         for name, ask in asks:
             verdict = ask(push, now_ms)
             if verdict is not None:

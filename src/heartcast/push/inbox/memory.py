@@ -82,10 +82,12 @@ class MemoryInbox:
             box = self._boxes.get(push.user)
             if box is None:
                 continue
-            index = box.index(push.offset) - 1
-            if index < 0 or box.pushes[index] is not push:
+            kept = box.pushes
+            # Nearly always the oldest goes first, and the rest need not be searched.
+            index = 0 if kept and kept[0] is push else box.index(push.offset) - 1
+            if index < 0 or kept[index] is not push:
                 continue
-            del box.pushes[index]
+            del kept[index]
             box.changed_ms = now_ms
             if is_lost:
                 box.lost = max(box.lost, push.offset)

@@ -50,12 +50,12 @@ class RealtimeRoute:
         self._deliver = deliver
         self._is_watched = is_watched
 
-    def reaches(self, user: str) -> bool:
-        """Whether any session of this user listens now."""
-        return self._is_watched(channel_of(user))
+    def reaches(self, channel: str) -> bool:
+        """Whether any session listens on a user's channel now."""
+        return self._is_watched(channel)
 
-    def send(self, push: Push, *, is_again: bool, now_ms: int) -> int:
-        """Hand the push to every session of its user.
+    def send(self, push: Push, channel: str, *, is_again: bool, now_ms: int) -> int:
+        """Hand the push to every session on the channel, which is its user's.
 
         Returns:
             Sessions reached.
@@ -65,7 +65,7 @@ class RealtimeRoute:
         """
         tags = {"id": push.id, "redelivered": "1"} if is_again else {"id": push.id}
         offset = 0 if is_again else push.offset
-        reached = self._deliver(channel_of(push.user), rendered(push), offset, tags)
+        reached = self._deliver(channel, push.data or rendered(push), offset, tags)
         if reached:
             push.attempts += 1
             push.attempted_ms = now_ms
