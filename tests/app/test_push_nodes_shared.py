@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -205,3 +207,113 @@ def test_erasing_a_user_at_any_node_ends_its_subscriptions_too(nodes: Nodes) -> 
     assert nodes.ask(0, "PUT", f"{TOPICS}/gone/subscribers/erased")[0] == 201
     assert nodes.ask(1, "DELETE", "/api/v1/users/erased/pushes")[0] == 200
     assert nodes.ask(2, "GET", f"{TOPICS}/gone")[1]["subscribers"] == 0
+
+
+BROADCASTS = "/api/v1/broadcasts"
+
+
+def begin(nodes: Nodes, at: int, topic: str, **more: Any) -> str:
+    body = {"topic": topic, "template": "news_v2", "payload": {"title": topic}, **more}
+    status, made = nodes.ask(at, "POST", BROADCASTS, body)
+    assert status == 202, made
+    return str(made["id"])
+
+
+def subscribe(nodes: Nodes, topic: str, count: int) -> list[str]:
+    users = [f"{topic}-{number:03}" for number in range(count)]
+    assert nodes.ask(0, "POST", f"{TOPICS}/{topic}/subscribers", {"add": users})[0] == 200
+    return users
+
+
+def figures(nodes: Nodes, at: int, broadcast: str, status: str) -> dict[str, int] | None:
+    """The figures of a broadcast as this node tells them, when it has this status."""
+    answered, state = nodes.ask(at, "GET", f"{BROADCASTS}/{broadcast}")
+    return dict(state["figures"]) if answered == 200 and state["status"] == status else None
+
+
+def test_a_broadcast_reaches_every_subscriber_once_whichever_node_owns_its_shard(nodes: Nodes) -> None:
+    users = subscribe(nodes, "cast", 200)
+    broadcast = begin(nodes, 1, "cast")
+    for at in range(3):
+        found = until(lambda at=at: figures(nodes, at, broadcast, "done"))  # type: ignore[misc]
+        assert (found["accepted"], found["waiting"]) == (200, 200)
+    for at, user in enumerate(users[::20]):
+        assert [item["data"]["title"] for item in until(partial(inbox, nodes, at % 3, user))] == ["cast"]
+    _, page = nodes.ask(2, "GET", f"{BROADCASTS}?limit=1")
+    assert [(one["id"], one["status"], one["left"]) for one in page["items"]] == [(broadcast, "done", 0)]
+    status, problem = nodes.ask(0, "POST", f"{BROADCASTS}/{broadcast}/pause")
+    assert (status, problem["code"]) == (409, "broadcast_ended")
+
+
+def test_a_broadcast_is_paused_resumed_and_cancelled_from_any_node_and_keeps_its_rate(nodes: Nodes) -> None:
+    subscribe(nodes, "slow", 300)
+    broadcast = begin(nodes, 0, "slow", rate=60)
+    began_s = time.monotonic()
+    until(lambda: (figures(nodes, 1, broadcast, "running") or {}).get("accepted", 0) > 10)
+    status, state = nodes.ask(2, "POST", f"{BROADCASTS}/{broadcast}/pause")
+    elapsed_s = time.monotonic() - began_s
+    assert (status, state["status"]) == (200, "paused")
+    # A burst of one a node, besides the rate.
+    assert state["figures"]["accepted"] <= 60 * elapsed_s + 3
+    paused = [figures(nodes, at, broadcast, "paused") for at in (0, 1, 2)]
+    assert paused[0] == paused[1] == paused[2]
+    assert paused[0] is not None
+    assert state["left"] + state["figures"]["accepted"] == 300
+    assert nodes.ask(1, "POST", f"{BROADCASTS}/{broadcast}/resume")[1]["status"] == "running"
+    until(lambda: (figures(nodes, 0, broadcast, "running") or {}).get("accepted", 0) > paused[0]["accepted"])
+    status, state = nodes.ask(1, "POST", f"{BROADCASTS}/{broadcast}/cancel")
+    assert (status, state["status"], state["left"]) == (200, "cancelled", 0)
+    assert 0 < state["figures"]["accepted"] < 300
+    again = nodes.ask(0, "POST", f"{BROADCASTS}/{broadcast}/cancel")
+    assert (again[0], again[1]["figures"]["accepted"]) == (200, state["figures"]["accepted"])
+    assert nodes.ask(2, "POST", f"{BROADCASTS}/{broadcast}/resume")[0] == 409
+
+
+def test_a_broadcast_that_is_wrong_is_refused_and_a_repeated_one_is_made_once(nodes: Nodes) -> None:
+    body = {"topic": "cast", "template": "news_v2", "payload": {"title": "x"}}
+    for more, code in (({"all": True}, "conflicting_options"), ({"rate": 0}, "invalid_input")):
+        assert nodes.ask(0, "POST", BROADCASTS, {**body, **more})[1]["code"] == code
+    assert nodes.ask(1, "GET", f"{BROADCASTS}/01ARZ3NDEKTSV4RRFFQ69G5FAV")[1]["code"] == "no_broadcast"
+    headers = {"idempotency-key": "cast-once"}
+    made = [nodes.ask(at, "POST", BROADCASTS, {**body, "topic": "nobody"}, headers) for at in range(3)]
+    assert made[0][0] == 202
+    assert made[1] == made[2] == made[0]
+
+
+def counts(nodes: Nodes, at: int, users: list[str]) -> Counter[int]:
+    """How many users have so many pushes, in whatever state, as one node tells."""
+
+    def count(user: str) -> int:
+        def look() -> Any:
+            status, export = nodes.ask(at, "GET", f"/api/v1/users/{user}/export")
+            return [len(export["pushes"])] if status == 200 else None
+
+        return int(until(look)[0])
+
+    with ThreadPoolExecutor(8) as pool:
+        return Counter(pool.map(count, users))
+
+
+def test_nobody_is_left_out_or_served_twice_when_the_servers_answers_get_lost(nodes: Nodes) -> None:
+    assert nodes.redis is not None
+    users = subscribe(nodes, "cut", 600)
+    broadcast = begin(nodes, 0, "cut", rate=400)
+    for _ in range(8):
+        nodes.redis.command("CLIENT", "KILL", "TYPE", "normal")
+        time.sleep(0.1)
+    found = until(lambda: figures(nodes, 1, broadcast, "done"), 30)
+    assert found["accepted"] == 600
+    assert counts(nodes, 2, users) == {1: 600}
+
+
+def test_nobody_is_left_out_or_served_twice_when_a_node_is_killed_in_the_middle(nodes: Nodes) -> None:
+    users = subscribe(nodes, "kill", 900)
+    broadcast = begin(nodes, 0, "kill", rate=450)
+    until(lambda: (figures(nodes, 0, broadcast, "running") or {}).get("accepted", 0) > 300)
+    nodes.running[2].kill()
+    # What a dead node's shards have is not known before they are taken over.
+    found = until(lambda: figures(nodes, 0, broadcast, "done"), 30)
+    assert (found["accepted"], found["waiting"]) == (900, 900)
+    assert counts(nodes, 1, users) == {1: 900}
+    _, tail = nodes.ask(0, "GET", "/api/v1/tail")
+    assert tail["silent"] == []

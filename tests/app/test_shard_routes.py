@@ -7,17 +7,12 @@ from typing import Any, cast
 
 from heartcast.api import push as push_routes
 from heartcast.app.shard_routes import ShardRoutes
+from heartcast.push.options import PushOptions
 from heartcast.testing import ManualClock
 from heartcast.testing.pushes import PushRig
 from heartcast.testing.turns import ManualTurns
 
 ABSENT = {
-    ("GET", "/api/v1/broadcasts"),
-    ("POST", "/api/v1/broadcasts"),
-    ("GET", "/api/v1/broadcasts/{id}"),
-    ("POST", "/api/v1/broadcasts/{id}/cancel"),
-    ("POST", "/api/v1/broadcasts/{id}/pause"),
-    ("POST", "/api/v1/broadcasts/{id}/resume"),
     ("GET", "/api/v1/webhooks"),
     ("DELETE", "/api/v1/webhooks/{name}"),
     ("GET", "/api/v1/webhooks/{name}"),
@@ -28,10 +23,12 @@ ABSENT = {
 def test_the_routes_that_many_nodes_do_not_have_are_these_and_no_others() -> None:
     service = PushRig().service
     clock = ManualClock()
-    options = SimpleNamespace(shards=64)
+    options = PushOptions()
     hosts = SimpleNamespace(
         membership=SimpleNamespace(on_change=[]),
         post=SimpleNamespace(on=lambda subject, handler: None),
+        directory=None,
+        commons=None,
         parts=SimpleNamespace(options=options, clock=clock, loop=ManualTurns(clock)),
     )
     routes = ShardRoutes(cast("Any", hosts), service)

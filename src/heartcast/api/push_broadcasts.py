@@ -158,7 +158,7 @@ class _BroadcastsApi:
         self._broadcasts = service.broadcasts
 
     def post(self, call: Call, ticket: Ticket) -> Answer | None:
-        _must_push(call)
+        must_push(call)
         request = _decode(call.body)
         broadcast = self._made(request)
         answer = Answer(202, self._shown(broadcast))
@@ -166,7 +166,7 @@ class _BroadcastsApi:
         return None
 
     def page(self, call: Call) -> Answer:
-        _must_push(call)
+        must_push(call)
         values = call.query_values()
         limit, cursor = limit_of(values.get("limit", ["50"])[0]), values.get("cursor", [""])[0]
         found = self._broadcasts.page(cursor, limit + 1)
@@ -174,11 +174,11 @@ class _BroadcastsApi:
         return Answer(200, _encode(BroadcastList([self._state(one) for one in found[:limit]], more)))
 
     def get(self, call: Call) -> Answer:
-        _must_push(call)
+        must_push(call)
         return Answer(200, self._shown(self._broadcasts.find(call.params["id"])))
 
     def step(self, status: Status, call: Call, ticket: Ticket) -> Answer | None:
-        _must_push(call)
+        must_push(call)
         broadcast = self._broadcasts.find(call.params["id"])
         reply = _Reply(lambda: self._shown(broadcast), call, ticket)
         self._broadcasts.set_status(broadcast, status, reply.notes, reply.done)
@@ -259,6 +259,11 @@ def _extra_of(request: BroadcastRequest) -> Extra:
     )
 
 
-def _must_push(call: Call) -> None:
+def must_push(call: Call) -> None:
+    """Refuse whoever may not push.
+
+    Raises:
+        Forbidden: it is not one of the operator's own servers.
+    """
     if not call.identity.may(PUSH_WRITE):
         raise Forbidden(f"only the operator's own servers may do this (scope {PUSH_WRITE})")

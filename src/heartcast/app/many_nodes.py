@@ -12,12 +12,14 @@ from heartcast.app.shard_channels import ShardChannels
 from heartcast.app.shard_hosts import Parts, ShardHosts
 from heartcast.app.shard_routes import ShardRoutes
 from heartcast.app.watchers import Watchers
+from heartcast.push.broadcast_parts import Directory
+from heartcast.push.chores import Chores
 from heartcast.push.commons import Commons
 from heartcast.push.commons.journal import CommonsJournal
 from heartcast.push.inbox.memory import MemoryInbox
 from heartcast.push.model import State
 from heartcast.push.once import KIND as ONCE
-from heartcast.push.service import PushService
+from heartcast.push.service import FORGET_S, PushService
 from heartcast.push.template_store.commons import CommonsTemplateStore
 from heartcast.realtime.hub import Hub
 from heartcast.realtime.log import ChannelLog
@@ -44,7 +46,17 @@ class ManyNodes:
         self._channels = ShardChannels(self._hosts, hub, parts.loop)
         blank = _blank(parts, commons)
         commons.follow(ONCE, blank.once.learn)
+        blank.broadcasts = self._hosts.directory = Directory(
+            commons, options=parts.options, clock=parts.clock, ids=parts.ids, loop=parts.loop,
+            topics=blank.topics, intake=blank.intake, journal=blank.journal, ledger=blank.ledger,
+            queued=lambda: 0,
+        )  # fmt: skip
+        blank.broadcasts.on_change = self._hosts.adopt
+        blank.broadcasts.on_gone = self._hosts.drop_broadcast
         self._routes = ShardRoutes(self._hosts, blank)
+        self._chores = Chores(
+            parts.loop, parts.clock.wall_ms, {FORGET_S: (blank.once.forget, self._routes.broadcasts.sweep)}
+        )
         self.log: ChannelLog = self._channels
         self.on_send = self._channels.on_send
         self.ended: Mapping[State, int] = self._hosts.totals.ended
@@ -77,11 +89,13 @@ class ManyNodes:
     def start(self) -> None:
         self._hosts.start()
         self._channels.start()
+        self._chores.start()
 
     def refuse(self) -> None:
         """The shards went to other nodes when this one left."""
 
     async def stop(self) -> None:
+        self._chores.stop()
         self._channels.stop()
         await self._hosts.stop()
 

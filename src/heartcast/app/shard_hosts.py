@@ -31,6 +31,9 @@ from heartcast.core.ids import IdSource, ShardIds
 from heartcast.core.quantiles import Histogram
 from heartcast.core.wheel import TimingWheel
 from heartcast.push.acceptor import Acceptor
+from heartcast.push.broadcast import What
+from heartcast.push.broadcast_parts import Directory
+from heartcast.push.broadcast_parts import Parts as BroadcastParts
 from heartcast.push.commons.redis import SCRIPTS as COMMONS_SCRIPTS
 from heartcast.push.commons.redis import RedisCommons
 from heartcast.push.model import Push, State
@@ -68,6 +71,7 @@ class Host:
 
     __slots__ = (
         "_early",
+        "broadcasts",
         "commons",
         "epoch",
         "handlers",
@@ -88,6 +92,8 @@ class Host:
         watchers: Watchers,
         totals: Totals,
         commons: SharedCommons,
+        directory: Directory,
+        share: Callable[[], float],
     ) -> None:
         self.shard = taken.store.shard
         self.epoch = epoch
@@ -114,6 +120,13 @@ class Host:
             report=parts.report,
             first_shard=self.shard,
         )
+        service = self.service
+        self.broadcasts = service.broadcasts = BroadcastParts(
+            directory, shard=self.shard, shards=parts.options.shards, share=share,
+            is_sure=lambda: not taken.store.must_reread, options=service.options, clock=parts.clock,
+            ids=parts.ids, loop=parts.loop, topics=service.topics, intake=service.intake,
+            journal=service.journal, ledger=service.ledger, queued=lambda: service.queued,
+        )  # fmt: skip
         # One account for all shards that this process ever had.
         self.service.ledger.ended = totals.ended
         self.service.delivery.latency = totals.latency
@@ -131,6 +144,8 @@ class Host:
         service.start()
 
     def _arrived(self, push: Push) -> None:
+        if push.asked.broadcast:
+            self.broadcasts.arrived(push)
         if push.template.is_there and not self._early:
             self.service.intake.restore(push)
             return
@@ -191,6 +206,8 @@ class ShardHosts:
         self.post = post
         self.watchers = watchers
         self.totals = Totals()
+        self.directory: Directory
+        """All broadcasts; set before the first shard comes."""
         self.on_host: Callable[[Host], None] = lambda host: None
         """Told of each host that has started."""
         self._prefix = prefix
@@ -226,6 +243,10 @@ class ShardHosts:
         """The services of the shards that are here, in the order of the shards."""
         return [host.service for host in sorted(self, key=lambda host: host.shard)]
 
+    def _share(self) -> float:
+        """How much of all shards is here, 0 to 1."""
+        return len(self._hosts) / self.parts.options.shards
+
     # ── coming and going ─────────────────────────────────────────────────────
 
     def _gain(self, shard: int, epoch: int) -> None:
@@ -252,7 +273,12 @@ class ShardHosts:
             if self.membership.epoch_of(shard) != epoch:
                 taken.store.abandon()
                 return
-            self._host(Host(parts, taken, epoch, self.membership, self.watchers, self.totals, self.commons))
+            self._host(
+                Host(
+                    parts, taken, epoch, self.membership, self.watchers, self.totals, self.commons,
+                    self.directory, self._share,
+                )
+            )  # fmt: skip
             return
 
     def _host(self, host: Host) -> None:
@@ -293,6 +319,18 @@ class ShardHosts:
         if self._hosts.get(host.shard) is host:
             self._drop(host.shard)
         finished()
+
+    # ── broadcasts ───────────────────────────────────────────────────────────
+
+    def adopt(self, what: What) -> None:
+        """A broadcast is new or has another status: every shard that is here follows."""
+        for host in self:
+            host.broadcasts.adopt(what)
+
+    def drop_broadcast(self, broadcast_id: str) -> None:
+        """A broadcast is not kept any more."""
+        for host in self:
+            host.broadcasts.drop(broadcast_id)
 
     # ── what is accepted elsewhere ───────────────────────────────────────────
 

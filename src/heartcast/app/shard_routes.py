@@ -28,6 +28,7 @@ from heartcast.api.push_once import HEADER
 from heartcast.api.push_post import MAX_BATCH, PushAccepted
 from heartcast.api.route import PUSH_WRITE, Answer, Call, Route
 from heartcast.app.forwarding import Forwarding
+from heartcast.app.gathered_broadcasts import GatheredBroadcasts
 from heartcast.app.gathered_topics import GatheredTopics
 from heartcast.app.gathering import Gathering, Handler, Key, copy_of
 from heartcast.app.nodes_tail import NodesTail
@@ -106,8 +107,14 @@ class ShardRoutes:
         self.absent: list[tuple[str, str]] = []
         """Method and path of the routes that many nodes do not have."""
         gathering = Gathering(self._shards, self._run, self._everywhere)
+        own: dict[Key, Handler] = {key: route.handler for key, route in self._blank.items()}  # type: ignore[misc]
+        self.broadcasts = GatheredBroadcasts(
+            gathering, hosts.directory, hosts.commons, own, options=hosts.parts.options,
+            is_ours=lambda shard: hosts.find(shard) is not None,
+        )  # fmt: skip
         self._of_all: dict[Key, Handler] = {
             **GatheredTopics(gathering).handlers(),
+            **self.broadcasts.handlers(),
             ("GET", push_tail.PATH): NodesTail(hosts).get,
         }
 

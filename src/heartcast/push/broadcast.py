@@ -69,10 +69,39 @@ class Reached(msgspec.Struct, gc=False, array_like=True):
     accepted: int = 0
 
 
+class Pace:
+    """How many pushes a rate allows now.
+
+    Args:
+        per_s: Most pushes in a second; 0: any number.
+    """
+
+    __slots__ = ("credit", "credited_s", "per_s")
+
+    def __init__(self, per_s: float) -> None:
+        self.per_s = per_s
+        self.credit = 1.0
+        """Pushes that are allowed now."""
+        self.credited_s = 0.0
+        """Monotonic time of the last credit; 0.0: it begins anew."""
+
+    def earn(self, now_s: float, share: float = 1.0) -> None:
+        """Allow more: at most what a second brings, so that nothing is caught up.
+
+        Args:
+            share: How much of the rate is for whoever asks, 0 to 1.
+        """
+        if self.per_s:
+            per_s = self.per_s * share
+            since_s = now_s - self.credited_s if self.credited_s else 0.0
+            self.credit = min(max(1.0, per_s), self.credit + since_s * per_s)
+        self.credited_s = now_s
+
+
 class Broadcast:
     """A broadcast at work."""
 
-    __slots__ = ("credit", "credited_s", "ended", "is_writing", "payload", "reached", "what")
+    __slots__ = ("ended", "is_writing", "pace", "payload", "reached", "what")
 
     def __init__(self, what: What) -> None:
         self.what = what
@@ -82,10 +111,7 @@ class Broadcast:
         self.payload: dict[str, Any] = msgspec.json.decode(what.payload)
         self.is_writing = False
         """Whether a page of its pushes is on its way into the journal."""
-        self.credit = 1.0
-        """Pushes that its rate allows now."""
-        self.credited_s = 0.0
-        """Monotonic time of the last credit; 0.0 before the first."""
+        self.pace = Pace(what.per_s)
 
     @property
     def waiting(self) -> int:
@@ -100,13 +126,6 @@ class Broadcast:
     def extra(self) -> Extra:
         """What its next push is given: of its own, as it will be changed."""
         return msgspec.structs.replace(self.what.extra, broadcast=self.what.id, rounds=[])
-
-    def earn(self, now_s: float) -> None:
-        """Let its rate allow more: at most what a second brings, so that nothing is caught up."""
-        if self.what.per_s:
-            since_s = now_s - self.credited_s if self.credited_s else 0.0
-            self.credit = min(max(1.0, self.what.per_s), self.credit + since_s * self.what.per_s)
-        self.credited_s = now_s
 
     def what_note(self) -> Note:
         return Note(f"{WHAT}{self.what.id}", _encode(self.what))
@@ -123,14 +142,14 @@ class Broadcast:
 
 
 _encode = msgspec.json.Encoder().encode
-_what = msgspec.json.Decoder(What).decode
+what_in = msgspec.json.Decoder(What).decode
 _reached = msgspec.json.Decoder(Reached).decode
 _ended = msgspec.json.Decoder(list[int]).decode
 
 
 def restored(what: Note, reached: bytes | None, ended: bytes | None) -> Broadcast:
     """A broadcast from its notes; None: that one was never written."""
-    broadcast = Broadcast(_what(what.value or b""))
+    broadcast = Broadcast(what_in(what.value or b""))
     if reached is not None:
         broadcast.reached = _reached(reached)
     if ended is not None:

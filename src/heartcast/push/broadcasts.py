@@ -52,7 +52,7 @@ BUSY_S, IDLE_S = 0.01, 0.1
 REFUSED_S = 1.0
 """Pause when the journal could not take a page."""
 
-_FEEDING = (Status.SCHEDULED, Status.RUNNING)
+FEEDING = (Status.SCHEDULED, Status.RUNNING)
 Notes = Callable[[], Sequence[Note]]
 
 
@@ -87,6 +87,7 @@ class Broadcasts:
         self._timer: Any = None
         self._is_stopped = False
         self._resume_s = 0.0
+        self._page, self._trickle, self._most_queued, self._busy_s = PAGE, TRICKLE, MOST_QUEUED, BUSY_S
 
     # ── asking ───────────────────────────────────────────────────────────────
 
@@ -149,7 +150,7 @@ class Broadcasts:
             Conflict: it is over (code ``broadcast_ended``).
         """
         what = broadcast.what
-        is_done = what.status not in (*_FEEDING, Status.PAUSED)
+        is_done = what.status not in (*FEEDING, Status.PAUSED)
         if what.status is not status and is_done and (status is not Status.CANCELLED or broadcast.is_over):
             raise Conflict(f"this broadcast is over: {what.status.value}", code="broadcast_ended")
         now_ms = self._clock.wall_ms()
@@ -182,7 +183,7 @@ class Broadcasts:
         if broadcast.what.status is not status:
             broadcast.what.status, broadcast.what.changed_ms = status, now_ms
             # What its rate allowed meanwhile is gone: it does not catch up.
-            broadcast.credited_s = 0.0
+            broadcast.pace.credited_s = 0.0
         self._wake()
 
     def _make_room(self) -> None:
@@ -197,29 +198,30 @@ class Broadcasts:
 
     def _wake(self) -> None:
         if self._timer is None and not self._is_stopped:
-            self._timer = self._loop.call_later(BUSY_S, self._round)
+            self._timer = self._loop.call_later(self._busy_s, self._round)
 
     def _round(self) -> None:
         self._timer = None
         now_s, now_ms = self._clock.monotonic_s(), self._clock.wall_ms()
-        feeding = [broadcast for broadcast in self._all.values() if broadcast.what.status in _FEEDING]
+        feeding = [broadcast for broadcast in self._all.values() if broadcast.what.status in FEEDING]
         is_busy = False
         for broadcast in feeding:
             if broadcast.what.status is Status.SCHEDULED:
                 if broadcast.what.due_ms > now_ms:
                     continue
                 self._enter(broadcast, Status.RUNNING, now_ms)
-            if not broadcast.is_writing and now_s >= self._resume_s:
+            if not broadcast.is_writing and now_s >= self._resume_s and self._may_serve():
                 is_busy |= self._serve(broadcast, now_s)
         if feeding and self._timer is None and not self._is_stopped:
-            self._timer = self._loop.call_later(BUSY_S if is_busy else IDLE_S, self._round)
+            pause_s = self._busy_s if is_busy else max(self._busy_s, IDLE_S)
+            self._timer = self._loop.call_later(pause_s, self._round)
 
     def _serve(self, broadcast: Broadcast, now_s: float) -> bool:
         """Accept a page of pushes; returns whether it was a full one."""
-        broadcast.earn(now_s)
+        broadcast.pace.earn(now_s, self._share())
         most = self._room()
         if broadcast.what.per_s:
-            most = min(most, int(broadcast.credit))
+            most = min(most, int(broadcast.pace.credit))
         if most <= 0:
             return False
         users = self.audience(broadcast).after(broadcast.reached.cursor, most)
@@ -228,18 +230,25 @@ class Broadcasts:
             return False
         taken = self._take(broadcast, users)
         if taken:
-            broadcast.credit -= len(taken)
+            broadcast.pace.credit -= len(taken)
             last = taken[-1][0].user
             reached = Reached(last, broadcast.reached.accepted + len(taken))
             broadcast.is_writing = True
             self._intake.submit(
                 taken, [broadcast.reached_note(reached)], partial(self._served, broadcast, reached)
             )
-        return len(taken) == PAGE
+        return len(taken) == self._page
+
+    def _may_serve(self) -> bool:
+        return True
+
+    def _share(self) -> float:
+        """How much of a broadcast's rate is for those served here, 0 to 1."""
+        return 1.0
 
     def _room(self) -> int:
         kept = len(self._ledger.live) + len(self._ledger.timed)
-        most = PAGE if self._queued() < MOST_QUEUED else TRICKLE
+        most = self._page if self._queued() < self._most_queued else self._trickle
         return min(most, self._most_kept - kept)
 
     def _take(self, broadcast: Broadcast, users: Iterable[str]) -> list[Taken]:

@@ -186,7 +186,8 @@ class ShardStore:
         self._loop = asyncio.get_running_loop()
         self._is_due = False
         self._is_lost = False
-        self._must_reread = False
+        self.must_reread = False
+        """Whether it is not known what became of the last group, and of pushes in it."""
         self._wrote = asyncio.Event()
 
     def begin(self) -> None:
@@ -289,7 +290,7 @@ class ShardStore:
             [push.id for push in ended],
             group.forgotten,
         ]
-        reads = ALL if self._must_reread else NEW if group.accepted else group.reads_stream
+        reads = ALL if self.must_reread else NEW if group.accepted else group.reads_stream
         head = (self._epoch, reads, self._max_ended, group.forget_ms)
         counts = [len(parts) for parts in lists]
         keys = self._keys
@@ -315,7 +316,8 @@ class ShardStore:
         if isinstance(reply, StoreUnavailable):
             self._failed(group, reply)
             return
-        self._must_reread = False
+        self.must_reread = False
+        """Whether it is not known what became of the last group, and of pushes in it."""
         self.groups += 1
         for push_id in group.leaving:
             self.entries.pop(push_id, None)
@@ -347,7 +349,7 @@ class ShardStore:
             self._wrote.set()
             return
         # It may have been run all the same: then entries were read whose answer never came.
-        self._must_reread = True
+        self.must_reread = True
         if not self._is_lost:
             self.next.inherit(group)
         self._end(group, error)
