@@ -42,6 +42,7 @@ from heartcast.api.push_once import Tickets
 from heartcast.api.push_post import MAX_BATCH, PushAccepted
 from heartcast.api.route import Answer, Call, Route
 from heartcast.push.health import ShardHealth, worst_of
+from heartcast.push.routes import RouteHealth
 from heartcast.push.service import PushService
 
 __all__ = ["MAX_BATCH", "PushAccepted", "routes"]
@@ -139,9 +140,15 @@ def routes(
     ]
 
 
-def health(services: Iterable[PushService], degraded: list[str]) -> Answer:
-    """The answer to a probe, of these services and with these names of what works only in part."""
-    shards, routes = [], []
+def health(
+    services: Iterable[PushService], degraded: list[str], shared: Iterable[RouteHealth] = ()
+) -> Answer:
+    """The answer to a probe, of these services and with these names of what works only in part.
+
+    Args:
+        shared: Ways out that the services share.
+    """
+    shards, routes = [], list(shared)
     for service in services:
         size = service.delivery.merging.size
         shards += [(shard, size) for shard in service.health()]

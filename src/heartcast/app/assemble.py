@@ -255,12 +255,16 @@ def _pushes(
     folder = None if settings.in_memory else Path(settings.data_dir) / "templates"
     known = templates.load(folder)
     hub = realtime.hub
+    webhooks = settings.push.webhooks
+    posting = Poster(
+        Bounds(webhooks.timeout_s, _WEBHOOK_ANSWER_BYTES, webhooks.allow_private), per_host=webhooks.in_flight
+    )
     if not cluster.is_alone and "push" not in settings.cluster.local:
         # Here, since a server that is alone does without the driver of Redis.
         from heartcast.app.many_nodes import ManyNodes
         from heartcast.app.shard_hosts import Parts
 
-        parts = Parts(settings.push, clock, loop, ids, realtime.wheel, known, _push_failed)
+        parts = Parts(settings.push, clock, loop, ids, realtime.wheel, known, _push_failed, posting)
         return ManyNodes(settings, parts, hub, cluster)
     inbox, journal = _push_stores(settings, loop, clock, ids, known)
     service = PushService(
@@ -275,12 +279,7 @@ def _pushes(
         deliver=deliver_by(hub),
         is_watched=hub.is_watched,
         report=_push_failed,
-        posting=Poster(
-            Bounds(
-                settings.push.webhooks.timeout_s, _WEBHOOK_ANSWER_BYTES, settings.push.webhooks.allow_private
-            ),
-            per_host=settings.push.webhooks.in_flight,
-        ),
+        posting=posting,
     )
     return OneNode(service)
 

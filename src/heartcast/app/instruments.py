@@ -238,13 +238,14 @@ def _ends(ended: Mapping[State, int], elsewhere: Mapping[tuple[str, str], int]) 
 
 
 def _routes(pushes: Pushes) -> list[RouteHealth]:
-    return worst_of(route for service in pushes.services() for route in service.route_health())
+    return worst_of(pushes.route_health())
 
 
 def _posts(pushes: Pushes) -> Values:
     counts: dict[tuple[str, ...], float] = {}
-    for service in pushes.services():
-        for result, count in service.posts.counts().items():
+    # The services of many nodes' shards share one.
+    for posts in {service.posts for service in pushes.services()}:
+        for result, count in posts.counts().items():
             counts[result,] = counts.get((result,), 0) + count
     return counts
 

@@ -19,8 +19,10 @@ from heartcast.push.commons.journal import CommonsJournal
 from heartcast.push.inbox.memory import MemoryInbox
 from heartcast.push.model import State
 from heartcast.push.once import KIND as ONCE
-from heartcast.push.service import FORGET_S, PushService
+from heartcast.push.routes import RouteHealth
+from heartcast.push.service import FORGET_S, TICK_S, PushService
 from heartcast.push.template_store.commons import CommonsTemplateStore
+from heartcast.push.webhooks import KIND as WEBHOOKS
 from heartcast.realtime.hub import Hub
 from heartcast.realtime.log import ChannelLog
 
@@ -53,9 +55,14 @@ class ManyNodes:
         )  # fmt: skip
         blank.broadcasts.on_change = self._hosts.adopt
         blank.broadcasts.on_gone = self._hosts.drop_broadcast
+        blank.posts.latency = self._hosts.totals.post_latency
+        commons.follow(WEBHOOKS, blank.webhooks.learn)
+        self._posts = self._hosts.posts = blank.posts
         self._routes = ShardRoutes(self._hosts, blank)
         self._chores = Chores(
-            parts.loop, parts.clock.wall_ms, {FORGET_S: (blank.once.forget, self._routes.broadcasts.sweep)}
+            parts.loop,
+            parts.clock.wall_ms,
+            {TICK_S: (blank.posts.tick,), FORGET_S: (blank.once.forget, self._routes.broadcasts.sweep)},
         )
         self.log: ChannelLog = self._channels
         self.on_send = self._channels.on_send
@@ -79,6 +86,10 @@ class ManyNodes:
     def services(self) -> list[PushService]:
         return self._hosts.services()
 
+    def route_health(self) -> list[RouteHealth]:
+        of_shards = (health for service in self.services() for health in service.route_health())
+        return [*of_shards, *self._posts.health()]
+
     def routes(self, degraded: Callable[[], list[str]], compose: Compose | None = None) -> list[Route]:
         # Taken at any node, where what somebody would want need not be known: nothing is composed.
         return self._routes.routes(degraded)
@@ -97,6 +108,7 @@ class ManyNodes:
     async def stop(self) -> None:
         self._chores.stop()
         self._channels.stop()
+        self._posts.close()
         await self._hosts.stop()
 
 
@@ -112,6 +124,7 @@ def _blank(parts: Parts, commons: Commons) -> PushService:
         templates=parts.templates,
         inbox=MemoryInbox(parts.ids.next, 1),
         journal=CommonsJournal(commons),
+        posting=parts.posting,
         deliver=lambda channel, data, offset, tags: 0,
         is_watched=lambda channel: False,
         report=parts.report,

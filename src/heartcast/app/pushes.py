@@ -11,6 +11,7 @@ from heartcast.api.route import Route
 from heartcast.app.inbox_channel import InboxChannels
 from heartcast.core.quantiles import Histogram
 from heartcast.push.model import State
+from heartcast.push.routes import RouteHealth
 from heartcast.push.service import PushService
 from heartcast.realtime.log import ChannelLog
 
@@ -52,6 +53,10 @@ class Pushes(Protocol):
 
     def services(self) -> list[PushService]:
         """The services that work here now."""
+        ...
+
+    def route_health(self) -> list[RouteHealth]:
+        """Every way out of this process."""
         ...
 
     def routes(self, degraded: Callable[[], list[str]], compose: Compose | None = None) -> list[Route]:
@@ -108,6 +113,9 @@ class OneNode:
 
     def services(self) -> list[PushService]:
         return [self.service]
+
+    def route_health(self) -> list[RouteHealth]:
+        return self.service.route_health()
 
     def routes(self, degraded: Callable[[], list[str]], compose: Compose | None = None) -> list[Route]:
         return push_routes.routes(self.service, degraded, compose)

@@ -39,6 +39,9 @@ from heartcast.push.commons.redis import RedisCommons
 from heartcast.push.model import Push, State
 from heartcast.push.options import PushOptions
 from heartcast.push.redis import SCRIPTS
+from heartcast.push.routes.door import WebhookDoor
+from heartcast.push.routes.lane import Posting
+from heartcast.push.routes.webhook import WebhookRoute
 from heartcast.push.service import PushService
 from heartcast.push.takeover import Taken, take_over
 from heartcast.push.templates import Templates
@@ -64,6 +67,8 @@ class Parts(NamedTuple):
     wheel: TimingWheel
     templates: Templates
     report: Callable[[str, BaseException], None]
+    posting: Posting | None = None
+    """Makes POSTs; None: there is no route ``webhook``."""
 
 
 class Host:
@@ -93,6 +98,7 @@ class Host:
         totals: Totals,
         commons: SharedCommons,
         directory: Directory,
+        posts: WebhookRoute,
         share: Callable[[], float],
     ) -> None:
         self.shard = taken.store.shard
@@ -118,6 +124,7 @@ class Host:
             deliver=self._deliver,
             is_watched=self._is_watched,
             report=parts.report,
+            door=WebhookDoor(posts, lambda: self.is_ours),
             first_shard=self.shard,
         )
         service = self.service
@@ -131,7 +138,6 @@ class Host:
         self.service.ledger.ended = totals.ended
         self.service.delivery.latency = totals.latency
         self.service.outgoing.ends = totals.route_ends
-        self.service.posts.latency = totals.post_latency
         self.handlers: Handlers = {
             (route.method, route.path): route for route in push_routes.routes(self.service)
         }
@@ -207,7 +213,9 @@ class ShardHosts:
         self.watchers = watchers
         self.totals = Totals()
         self.directory: Directory
-        """All broadcasts; set before the first shard comes."""
+        """All broadcasts; set, as what follows, before the first shard comes."""
+        self.posts: WebhookRoute
+        """The way to webhooks that all shards here share."""
         self.on_host: Callable[[Host], None] = lambda host: None
         """Told of each host that has started."""
         self._prefix = prefix
@@ -276,7 +284,7 @@ class ShardHosts:
             self._host(
                 Host(
                     parts, taken, epoch, self.membership, self.watchers, self.totals, self.commons,
-                    self.directory, self._share,
+                    self.directory, self.posts, self._share,
                 )
             )  # fmt: skip
             return

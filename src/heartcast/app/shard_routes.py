@@ -39,10 +39,12 @@ from heartcast.core.hashing import shard_of
 from heartcast.core.ids import shard_in
 from heartcast.core.names import user_text
 from heartcast.push.service import PushService
+from heartcast.push.webhooks import webhook_note
 
 _BATCH = ("POST", "/api/v1/pushes/batch")
 _LETTERS = ("GET", "/api/v1/dead-letters")
 _POSTS = (("POST", "/push"), ("POST", "/api/v1/pushes"))
+_ERASE = ("DELETE", "/api/v1/users/{id}/pushes")
 _HEALTH = (("GET", "/healthz"), ("GET", "/health"))
 
 
@@ -141,15 +143,20 @@ class ShardRoutes:
         if key == _LETTERS:
             return self._list_letters
         if key in _HEALTH:
-            return lambda call: push_routes.health(self._hosts.services(), self._degraded())
+            return self._health
         if path.startswith(("/api/v1/pushes/{id}", "/api/v1/dead-letters/{id}")):
             return partial(self._about_push, key)
+        if key == _ERASE:
+            return self._erase
         if path.startswith("/api/v1/users/{id}/"):
             return partial(self._about_user, key)
-        if path.startswith("/api/v1/templates"):
+        if path.startswith(("/api/v1/templates", "/api/v1/webhooks")):
             # Of the commons, which every node knows.
             return self._blank[key].handler  # type: ignore[return-value]
         return None
+
+    def _health(self, call: Call) -> Answer:
+        return push_routes.health(self._hosts.services(), self._degraded(), self._hosts.posts.health())
 
     # ── one shard ────────────────────────────────────────────────────────────
 
@@ -160,6 +167,21 @@ class ShardRoutes:
 
     def _about_user(self, key: tuple[str, str], call: Call) -> Answer | None:
         return self._run(shard_of(user_text(call.params["id"], ""), self._shards), key, call)
+
+    def _erase(self, call: Call) -> Answer | None:
+        user = user_text(call.params["id"], "")
+        names = self._hosts.posts.book.of_user(user) if call.identity.may_act_for(user) else []
+        if not names:
+            return self._about_user(_ERASE, call)
+
+        def taken(error: HeartcastError | None) -> None:
+            answer = problem(error) if error is not None else self._about_user(_ERASE, call)
+            if answer is not None:
+                call.respond(answer)
+
+        # First what the owner of the shard does not have: the request may be repeated.
+        self._hosts.commons.write([webhook_note(name, None) for name in names], taken)
+        return None
 
     def _post_one(self, key: tuple[str, str], call: Call) -> Answer | None:
         try:

@@ -46,6 +46,7 @@ from heartcast.push.preferences import PreferenceBook
 from heartcast.push.recall import Recall
 from heartcast.push.receipts import Receipts
 from heartcast.push.routes import RouteHealth
+from heartcast.push.routes.door import WebhookDoor
 from heartcast.push.routes.lane import Posting
 from heartcast.push.routes.realtime import Deliver, IsWatched, RealtimeRoute
 from heartcast.push.routes.webhook import WebhookRoute
@@ -75,6 +76,7 @@ class PushService:
         report: Told of failures that end or delay a push, for the log.
         gates: Asked after the service's own.
         posting: Makes POSTs; None: there is no route ``webhook``. Closed with the service.
+        door: The way to webhooks, where this service shares one with others.
         random: Spreads retries; None: the system's.
         first_shard: What its first shard is called, where it has only some of them.
     """
@@ -95,6 +97,7 @@ class PushService:
         journal: Journal | None = None,
         gates: tuple[Gate, ...] = (),
         posting: Posting | None = None,
+        door: WebhookDoor | None = None,
         random: Random | None = None,
         first_shard: int = 0,
     ) -> None:
@@ -122,12 +125,17 @@ class PushService:
             options, journal=self.journal, ledger=self.ledger, release=self._release,
             expire=self.delivery.expire, report=report, now_ms=now_ms,
         )  # fmt: skip
-        self.webhooks = WebhookBook(options.webhooks)
-        self.posts = WebhookRoute(
-            options.webhooks, clock, book=self.webhooks, posting=posting, note=self._note, random=random
-        )
+        self.posts = (
+            door.posts
+            if door
+            else WebhookRoute(
+                options.webhooks, clock, book=WebhookBook(options.webhooks), posting=posting,
+                note=self._note, random=random,
+            )
+        )  # fmt: skip
+        self.webhooks = self.posts.book
         self.outgoing = Outgoing(
-            clock, routes=(self.posts,), backoff=options.webhooks.retry,
+            clock, routes=(door or self.posts,), backoff=options.webhooks.retry,
             fallback_ms=round(options.fallback_after_s * 1000), ttl_ms=self._ttl_ms,
             wishes_of=self.preferences.find, ledger=self.ledger, journal=self.journal,
             settling=settling, die=endings.die, report=report, random=random,
@@ -238,7 +246,8 @@ class PushService:
 
     def route_health(self) -> list[RouteHealth]:
         """Every way out, and how many may leave together there."""
-        return [self.delivery.health(), *self.posts.health()]
+        others = (health for route in self.outgoing.routes.values() for health in route.health())
+        return [self.delivery.health(), *others]
 
     @property
     def queued(self) -> int:

@@ -172,6 +172,15 @@ class WebhookBook:
                 keys = tuple(key_of(secret) for secret in webhook.secrets)
                 self._endpoints[name] = Endpoint(name, off, "", keys, is_fixed=False)
 
+    def learn(self, note: Note) -> None:
+        """Another node was given an endpoint, or had one taken away."""
+        name = note.key.removeprefix(KIND)
+        if note.value is not None:
+            self.restore([note])
+            self.on_change(name)
+        elif (found := self._endpoints.get(name)) is not None and not found.is_fixed:
+            self.put(name, None)
+
 
 def webhook_note(name: str, webhook: Webhook | None) -> Note:
     """The endpoint as it is kept; None: there is none any more."""

@@ -25,7 +25,7 @@ from heartcast.core.errors import Unavailable
 from heartcast.core.hashing import hash64
 from heartcast.push.merging import Merging
 from heartcast.push.model import Push, State
-from heartcast.push.routes import Outcome, Result, RouteHealth
+from heartcast.push.routes import Done, Outcome, Result, RouteHealth
 from heartcast.push.routes.options import WebhookOptions
 from heartcast.push.routes.realtime import rendered
 from heartcast.push.template import RenderingFailed
@@ -64,6 +64,10 @@ class Turn(NamedTuple):
     route: str
     """The route that it asked for."""
     since_ms: int
+    done: Done
+    """Told what became of it."""
+    may_send: Callable[[], bool]
+    """Asked right before it leaves: whether it still may."""
     is_alone: bool = False
     """Whether it must not share a POST."""
 
@@ -203,7 +207,7 @@ class Lane:
 
     def _part(self, turn: Turn) -> bytes | None:
         push = turn.push
-        if push.state is not State.SENT:
+        if push.state is not State.SENT or not turn.may_send():
             self._answer(turn, Outcome(Result.UNTRIED, "ended"))
             return None
         try:

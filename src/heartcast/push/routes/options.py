@@ -51,10 +51,11 @@ class WebhookOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Longest time of one POST, in seconds."""
 
     in_flight: int = 8
-    """POSTs under way to one endpoint at a time."""
+    """POSTs under way to one endpoint at a time, from one node."""
 
     rate: str = ""
-    """Most POSTs to one endpoint, like ``100/s burst 20``; "": as many as it takes."""
+    """Most POSTs to one endpoint, like ``100/s burst 20``; "": as many as it takes. Of many nodes each
+    has this rate."""
 
     max_array_bytes: int = 262_144
     """Longest array of merged pushes, in bytes."""

@@ -28,6 +28,10 @@ def _nobody(push: Push, route: str, outcome: Outcome, now_ms: int) -> None:
     """Nobody has asked to be told."""
 
 
+def _always() -> bool:
+    return True
+
+
 class WebhookRoute:
     """Implements ``Route``.
 
@@ -50,7 +54,7 @@ class WebhookRoute:
     ) -> None:
         self._options = options
         self._clock = clock
-        self._book = book
+        self.book = book
         self._posting = posting
         self._note = note
         self._random = random or SystemRandom()
@@ -68,18 +72,22 @@ class WebhookRoute:
         if self._posting is None:
             return "no_endpoint"
         if name := one_of(route):
-            endpoint = self._book.find(name)
+            endpoint = self.book.find(name)
             if endpoint is None:
                 return "no_endpoint"
             return "endpoint_disabled" if endpoint.webhook.disabled else ""
-        return "" if self._book.choose(push) else "no_endpoint"
+        return "" if self.book.choose(push) else "no_endpoint"
 
     def send(self, push: Push, route: str, now_ms: int) -> None:
+        self.submit(push, route, now_ms, self.done, _always)
+
+    def submit(self, push: Push, route: str, now_ms: int, done: Done, may_send: Callable[[], bool]) -> None:
+        """Try once, for whoever is told by ``done``; ``may_send`` is asked right before it leaves."""
         name = one_of(route)
         if not name:
-            endpoint = self._book.choose(push)
+            endpoint = self.book.choose(push)
             name = endpoint.name if endpoint else ""
-        turn = Turn(push, route, now_ms)
+        turn = Turn(push, route, now_ms, done, may_send)
         if not name or self._posting is None or self._is_closed:
             self._answer(turn, Outcome(Result.UNTRIED if self._is_closed else Result.REFUSED, "no_endpoint"))
             return
@@ -102,7 +110,7 @@ class WebhookRoute:
             if is_look:
                 lane.merging.look(now_ns)
             lane.pump()
-            if lane.is_idle and self._book.find(name) is None:
+            if lane.is_idle and self.book.find(name) is None:
                 self._forget(name)
 
     def health(self) -> list[RouteHealth]:
@@ -130,7 +138,7 @@ class WebhookRoute:
     def _new_lane(self, name: str, posting: Posting) -> Lane:
         return Lane(
             name, self._options, self._clock, self._random,
-            find=partial(self._book.find, name), posting=posting, answer=self._answer,
+            find=partial(self.book.find, name), posting=posting, answer=self._answer,
             gone=partial(self._gone, name),
         )  # fmt: skip
 
@@ -138,10 +146,10 @@ class WebhookRoute:
         now_ms = self._clock.wall_ms()
         if outcome.result is Result.TAKEN:
             self.latency.add(max(0, now_ms - turn.push.accepted_ms) * 1000)
-        self.done(turn.push, turn.route, outcome, now_ms)
+        turn.done(turn.push, turn.route, outcome, now_ms)
 
     def _gone(self, name: str) -> None:
-        if (note := self._book.disable(name)) is not None:
+        if (note := self.book.disable(name)) is not None:
             self._note(note)
 
     def _changed(self, name: str) -> None:
