@@ -7,21 +7,27 @@ accounts and the product's own must agree: every accepted push ended once, every
 from __future__ import annotations
 
 import asyncio
+import inspect
+import os
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from random import Random
 
+import pytest
 import redis as driver
 from centrifuge import Client, ClientEventHandler, PublicationContext, SubscriptionEventHandler
 
 from heartcast.testing.binary_push_client import BinaryPushClient
 from heartcast.testing.fault_proxy import FaultProxy
 from heartcast.testing.nodes import Nodes
+from heartcast.testing.pubsub_proxy import PubSubProxy
 from heartcast.testing.push_client import PushClient
 from heartcast.testing.push_sender import PushSender
 from heartcast.testing.redis_server import RedisServer
 
+CYCLES = int(os.environ.get("SOAK_KILLS", "20"))
 USERS_PER_SENDER = 3
 QUICK = {
     # A lease must outlast what a busy machine does to its processes.
@@ -113,10 +119,19 @@ class Drill:
         wanted = [sender.count + pushes for sender in self.senders]
         await self.until(lambda: all(s.count >= w for s, w in zip(self.senders, wanted, strict=True)))
 
-    async def until(self, holds: Callable[[], bool], within_s: float = 40.0) -> None:
-        async with asyncio.timeout(within_s):
-            while not await asyncio.to_thread(holds):
-                await asyncio.sleep(0.05)
+    async def until(self, holds: Callable[[], bool], within_s: float = 60.0) -> None:
+        try:
+            async with asyncio.timeout(within_s):
+                while not await asyncio.to_thread(holds):
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise TimeoutError(f"{inspect.getsource(holds).strip()}: {self._state()}") from None
+
+    def _state(self) -> str:
+        """For a test that failed: how far everybody came."""
+        counts = [sender.count for sender in self.senders]
+        logs = [line for node in self.nodes.running for line in node.log.read_text().splitlines()[-8:]]
+        return "\n".join([f"accepted {counts}, kept {self._kept()}", *logs])
 
     def owned(self, *nodes: int) -> bool:
         """Whether these have all shards among them."""
@@ -158,6 +173,19 @@ class Drill:
         await self.until(lambda: not any(self.nodes.shards(node) for node in range(3)))
         await self.proxy.heal()
         await self.until(lambda: self.shared(0, 1, 2))
+
+    async def restart_redis(self) -> None:
+        """``kill -9`` of the server; it comes back with what its file kept."""
+        await asyncio.to_thread(self.server.restart)
+
+    async def flush_scripts(self) -> None:
+        """The server forgets every script."""
+        await asyncio.to_thread(self.server.command, "SCRIPT", "FLUSH")
+
+    async def swallow(self) -> None:
+        """Words between nodes get lost."""
+        assert isinstance(self.proxy, PubSubProxy)
+        self.proxy.swallow(20)
 
     async def cut_redis(self) -> None:
         """All connections break in the middle of what they carry."""
@@ -269,6 +297,7 @@ async def under_load(made: Drill) -> AsyncIterator[None]:
         print(await made.agree())
 
 
+@pytest.mark.timeout(180)
 async def test_every_accepted_push_ends_once_and_arrives_whatever_happens_to_nodes_and_to_redis() -> None:
     async with drill() as made, under_load(made):
         await made.kill(0)
@@ -279,3 +308,19 @@ async def test_every_accepted_push_ends_once_and_arrives_whatever_happens_to_nod
         await made.goes_on()
         await made.cut_redis()
         await made.goes_on()
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(300 + 120 * CYCLES)
+async def test_the_accounts_agree_after_many_kills_with_other_faults_in_between() -> None:
+    random = Random(8)
+    async with drill(PubSubProxy) as made, under_load(made):
+        others = [
+            lambda: made.pause(random.randrange(3)), made.pause_redis, made.cut_redis, made.restart_redis,
+            made.flush_scripts, made.swallow,
+        ]  # fmt: skip
+        for cycle in range(CYCLES):
+            await made.kill(random.randrange(3))
+            await others[cycle % len(others)]()
+            await made.goes_on()
+            print(cycle, sum(sender.count for sender in made.senders), flush=True)

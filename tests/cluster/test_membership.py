@@ -69,6 +69,40 @@ def test_a_dead_nodes_shards_are_elsewhere_within_six_seconds(town: Town) -> Non
     assert len(first.nodes()) == 2
 
 
+def test_shards_of_a_node_that_leaves_are_taken_as_soon_as_the_others_are_told(town: Town) -> None:
+    first, second, third = (town.start(name) for name in ("a", "b", "c"))
+    town.advance(5)
+
+    def tell() -> None:
+        second.look_now()
+        third.look_now()
+
+    first.on_given_back = tell
+    left: list[bool] = []
+    first.leave(lambda: left.append(True))
+    town.settle()
+    assert left == [True]
+    assert held(second, third) == [32, 32]
+    check_one_owner(town)
+
+
+def test_a_node_that_is_told_to_look_before_it_started_or_after_it_left_does_nothing(town: Town) -> None:
+    node = town.make("a")
+    node.look_now()
+    town.settle()
+    assert held(node) == [0]
+    node.start()
+    town.settle()
+    node.leave(lambda: None)
+    town.settle()
+    node.look_now()
+    town.advance(2)
+    assert held(node) == [0]
+    other = town.start("b")
+    town.advance(2)
+    assert other.nodes() == [other.me], "it said nothing more"
+
+
 def test_a_node_that_was_paused_beyond_its_lease_believes_nothing_when_it_wakes(town: Town) -> None:
     first, second = town.start("a"), town.start("b")
     town.advance(5)

@@ -28,6 +28,7 @@ from heartcast.core.clock import Clock, SleeplessClock
 from heartcast.core.errors import HeartcastError, SettingsError
 from heartcast.core.ids import IdSource
 
+LOOK = "cluster.look"
 _LEAVE_PATIENCE_S = 2.0
 """Beyond ``release_s``: for the last words to the registry."""
 
@@ -107,12 +108,32 @@ async def open_cluster(settings: Settings, clock: Clock, loop: asyncio.AbstractE
     membership = Membership(me, registry, SleeplessClock(), loop.call_later, shards=shards, options=options)
     post = Post(me.id, carrier, loop.call_later)
     cluster = Cluster(membership=membership, post=post, registry=registry, is_alone=not options.redis_url)
+    _look_together(membership, post, loop)
     try:
         await post.open()
     except HeartcastError:
         await cluster.close()
         raise
     return cluster
+
+
+def _look_together(membership: Membership, post: Post, loop: asyncio.AbstractEventLoop) -> None:
+    """Shards that are handed over have a new owner as soon as they are free, not when somebody looks."""
+    is_due = False
+
+    def tell() -> None:
+        nonlocal is_due
+        is_due = False
+        post.tell_all(LOOK, b"")
+
+    def given_back() -> None:
+        nonlocal is_due
+        if not is_due:
+            is_due = True
+            loop.call_soon(tell)
+
+    membership.on_given_back = given_back
+    post.on(LOOK, lambda sender, body, answer: membership.look_now())
 
 
 async def _on_redis(url: str, shards: int, prefix: str) -> tuple[Registry, Carrier]:

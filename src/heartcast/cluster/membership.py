@@ -106,6 +106,8 @@ class Membership:
         """Hand a shard over on purpose: finish what is under way, then call back. Until then, and
         for ``release_s`` at most, it is ours; afterwards nothing more is said about it, but
         ``on_loss`` when the time was not enough."""
+        self.on_given_back: Callable[[], None] = _nothing_more
+        """A shard of ours is free now: tell the others, who would look within ``renew_s`` only."""
         self.on_change: list[Callable[[], None]] = []
         """Called when nodes or owners are others than before."""
         self.gained = 0
@@ -175,6 +177,14 @@ class Membership:
         """Say that we are there, and go on saying it."""
         self._look()
 
+    def look_now(self) -> None:
+        """Another node says that there is something to take: look before it is time to."""
+        if self._timer is None:
+            return  # not started, or gone
+        self._beat_due_s = 0.0
+        if not self._is_beating:
+            self._beat(self._now_s())
+
     def _look(self) -> None:
         self._timer = self._later(LOOK_S, self._look)
         now_s = self._now_s()
@@ -230,6 +240,8 @@ class Membership:
         self._renewed(sent_s, asked, view)
         self._see(view)
         self._plan()
+        if not self._beat_due_s and self._timer is not None:
+            self._beat(self._now_s())  # asked for while this view was under way
 
     def _renewed(self, sent_s: float, asked: dict[int, int], view: View) -> None:
         until_s = self._until_s(sent_s)
@@ -330,7 +342,11 @@ class Membership:
         del self._held[shard]
         self.released += 1
         self._owners.pop(shard, None)
-        self._registry.release(shard, self.me.id, held.epoch, lambda _: self._see_end())
+        self._registry.release(shard, self.me.id, held.epoch, self._given_back)
+
+    def _given_back(self, answer: object) -> None:
+        self._call(self.on_given_back)
+        self._see_end()
 
     # The end
 
@@ -359,6 +375,7 @@ class Membership:
         if left is not _nothing_more:
             if self._timer is not None:
                 self._timer.cancel()
+                self._timer = None
             self._registry.leave(self.me.id, lambda _: left())
 
     def _call(self, told: Callable[[], None]) -> None:
@@ -382,7 +399,7 @@ def _nothing_under_way(shard: int, finished: Callable[[], None]) -> None:
 
 
 def _nothing_more() -> None:
-    """Left already."""
+    """Nobody waits for it, or not any more."""
 
 
 def _whatever(answer: object) -> None:
