@@ -152,8 +152,17 @@ class Drill:
         self.nodes.running[node].kill()
         await self.until(lambda: self.owned(*others))
         await self.goes_on(5)
-        await asyncio.to_thread(self.nodes.restart, node)
+        await asyncio.to_thread(self._restart, node)
         await self.until(lambda: self.shared(0, 1, 2))
+
+    def _restart(self, node: int) -> None:
+        for _ in range(3):
+            try:
+                return self.nodes.restart(node)
+            except RuntimeError as refused:
+                # A machine that is busy: Redis did not answer in a second. A supervisor starts it again.
+                print(refused)
+        raise RuntimeError(f"node {node} did not start in three attempts")
 
     async def pause(self, node: int) -> None:
         """SIGSTOP until the others have its shards; then it wakes among them."""

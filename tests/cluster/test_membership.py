@@ -77,13 +77,33 @@ def test_shards_of_a_node_that_leaves_are_taken_as_soon_as_the_others_are_told(t
         second.look_now()
         third.look_now()
 
-    first.on_given_back = tell
+    first.on_news = tell
     left: list[bool] = []
     first.leave(lambda: left.append(True))
     town.settle()
     assert left == [True]
     assert held(second, third) == [32, 32]
     check_one_owner(town)
+
+
+def test_a_node_that_comes_says_so_once_and_gets_its_share_before_anybody_had_to_look(town: Town) -> None:
+    first = town.start("a")
+    town.advance(5)
+    second = town.make("b")
+    said: list[bool] = []
+
+    def tell() -> None:
+        said.append(True)
+        first.look_now()
+
+    second.on_news = tell
+    first.on_news = second.look_now
+    second.start()
+    for _ in range(4):  # there and back, twice
+        town.settle()
+    assert held(first, second) == [32, 32]
+    town.advance(3)
+    assert said == [True]
 
 
 def test_a_node_that_is_told_to_look_before_it_started_or_after_it_left_does_nothing(town: Town) -> None:

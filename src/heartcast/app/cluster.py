@@ -118,7 +118,7 @@ async def open_cluster(settings: Settings, clock: Clock, loop: asyncio.AbstractE
 
 
 def _look_together(membership: Membership, post: Post, loop: asyncio.AbstractEventLoop) -> None:
-    """Shards that are handed over have a new owner as soon as they are free, not when somebody looks."""
+    """Who comes gets its share at once, and what is given back has a new owner as soon as it is free."""
     is_due = False
 
     def tell() -> None:
@@ -126,13 +126,13 @@ def _look_together(membership: Membership, post: Post, loop: asyncio.AbstractEve
         is_due = False
         post.tell_all(LOOK, b"")
 
-    def given_back() -> None:
+    def news() -> None:
         nonlocal is_due
         if not is_due:
             is_due = True
             loop.call_soon(tell)
 
-    membership.on_given_back = given_back
+    membership.on_news = news
     post.on(LOOK, lambda sender, body, answer: membership.look_now())
 
 

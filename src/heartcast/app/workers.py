@@ -171,7 +171,8 @@ class _Workers:
         """Ask every process to stop; asked twice, they wait for nothing more."""
         if not self._is_stopping:
             self._is_stopping = True
-            patience_s = 2 * self._settings.http.drain_s + self._settings.cluster.release_s
+            settings = self._settings
+            patience_s = 2 * settings.http.drain_s + settings.cluster.release_s + settings.realtime.drain_s
             asyncio.get_running_loop().call_later(patience_s + _LAST_PATIENCE_S, self._kill)
         for process in self._processes.values():
             with contextlib.suppress(ProcessLookupError):

@@ -106,8 +106,8 @@ class Membership:
         """Hand a shard over on purpose: finish what is under way, then call back. Until then, and
         for ``release_s`` at most, it is ours; afterwards nothing more is said about it, but
         ``on_loss`` when the time was not enough."""
-        self.on_given_back: Callable[[], None] = _nothing_more
-        """A shard of ours is free now: tell the others, who would look within ``renew_s`` only."""
+        self.on_news: Callable[[], None] = _nothing_more
+        """We came, or a shard of ours is free now: tell the others, who would look in ``renew_s`` only."""
         self.on_change: list[Callable[[], None]] = []
         """Called when nodes or owners are others than before."""
         self.gained = 0
@@ -236,10 +236,13 @@ class Membership:
             self._is_failing = True
             return
         self._is_failing = False
+        is_first = self.seen_s is None
         self.seen_s = sent_s
         self._renewed(sent_s, asked, view)
         self._see(view)
         self._plan()
+        if is_first:
+            self._call(self.on_news)
         if not self._beat_due_s and self._timer is not None:
             self._beat(self._now_s())  # asked for while this view was under way
 
@@ -345,7 +348,7 @@ class Membership:
         self._registry.release(shard, self.me.id, held.epoch, self._given_back)
 
     def _given_back(self, answer: object) -> None:
-        self._call(self.on_given_back)
+        self._call(self.on_news)
         self._see_end()
 
     # The end

@@ -136,6 +136,10 @@ class RealtimeOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     write_deadline_s: float = 10.0
     """A subscriber that reads nothing for so long while data waits is closed (3008)."""
 
+    drain_s: float = 5.0
+    """When the server stops, its clients are told to connect elsewhere (3001) over at most so many
+    seconds: 2,000 a second, at random, so that they do not all come back in one moment. 0: at once."""
+
     compare_s: float = 5.0
     """Many nodes: every watched channel's position is compared with the log once in so many seconds,
     which finds the last message of a quiet channel when pub/sub lost it."""
@@ -160,6 +164,7 @@ class RealtimeOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             "recovery_limit",
         ):
             _check(getattr(self, name) > 0, f"{name}: must be > 0")
+        _check(self.drain_s >= 0, "drain_s: must be >= 0")
         _check(self.tick_max_s >= 0, "tick_max_s: must be >= 0")
         _check(self.tick_rest_ratio >= 0, "tick_rest_ratio: must be >= 0")
         _check(self.pong_timeout_s < self.ping_interval_s, "pong_timeout_s: must be < ping_interval_s")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from random import SystemRandom
 from typing import Protocol
 
 from heartcast.core.clock import Clock
@@ -21,12 +22,12 @@ from heartcast.core.ids import IdSource
 from heartcast.core.wheel import TimingWheel
 from heartcast.realtime.broker import Broker
 from heartcast.realtime.broker.memory import MemoryBroker
+from heartcast.realtime.drain import drain
 from heartcast.realtime.hub import Hub
 from heartcast.realtime.log import ChannelLog
 from heartcast.realtime.log.memory import MemoryLog
 from heartcast.realtime.namespaces import Mode, history_limits
 from heartcast.realtime.options import RealtimeOptions
-from heartcast.wire.envelopes import SHUTDOWN
 
 _TICK_S = 0.1
 _STOP_PATIENCE_S = 3.0
@@ -128,17 +129,18 @@ class Realtime:
         self._timer = self.loop.call_later(_TICK_S, self._turn)
 
     async def stop(self) -> None:
-        """Close every session with 3001, which stock clients answer by connecting elsewhere.
+        """Close every session with 3001, which stock clients answer by connecting elsewhere; many
+        of them over some time (``realtime.drain``).
 
-        Returns when all are gone, or after three seconds with the rest cut off.
+        Returns when all are gone, or three seconds after the last was told, with the rest cut off.
         """
         self.is_stopping = True
-        self.hub.close_all(SHUTDOWN)
         emptied = asyncio.Event()
         self.hub.on_empty = emptied.set
+        over_s = drain(self.hub, self.options.drain_s, SystemRandom())
         if self.hub.connections:
             with suppress(TimeoutError):
-                await asyncio.wait_for(emptied.wait(), _STOP_PATIENCE_S)
+                await asyncio.wait_for(emptied.wait(), over_s + _STOP_PATIENCE_S)
         for session in self.hub.sessions():
             session.transport.abort()
         if self._timer is not None:

@@ -56,6 +56,10 @@ class FaultProxy:
         await self._unlisten()
         await self._cut()
 
+    def lead_to(self, host: str, port: int) -> None:
+        """Send new connections to another server, as a load balancer does; those that exist stay."""
+        self._target = host, port
+
     def hang(self) -> None:
         """Take everything and pass on nothing."""
         self._mode = "hang"
