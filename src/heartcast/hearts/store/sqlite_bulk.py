@@ -12,21 +12,37 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from heartcast.core.ids import IdSource
 from heartcast.hearts.model import Change, HeartKey
 from heartcast.hearts.store.grouped import Name, Target
-from heartcast.hearts.store.sqlite_rows import packed, unpacked
+from heartcast.hearts.store.sqlite_rows import Statement, packed, unpacked
 
-_INSERT = (
-    "INSERT INTO heart (id, tid, user, created_ms) VALUES (?, ?, ?, ?) ON CONFLICT (user, tid) DO NOTHING"
+# Many rows a statement: one at a time, every row would let go of the interpreter and wait to get it back
+# from whoever reads the file meanwhile.
+_INSERT = Statement(
+    "INSERT OR ROLLBACK INTO heart (user, tid, id, created_ms)"
+    " SELECT * FROM (VALUES {}) WHERE column1 IS NOT NULL ON CONFLICT (user, tid) DO NOTHING",
+    4,
 )
+_ID_BYTES = 16
 _ADDED = "SELECT count(*), tid FROM heart WHERE id BETWEEN ? AND ? GROUP BY tid"
-_NEW = "SELECT id, tid, user, created_ms FROM heart WHERE id BETWEEN ? AND ? ORDER BY id"
+_NEW = "SELECT group_concat(hex(id), '') FROM heart WHERE id BETWEEN ? AND ?"
 _MOVE = "UPDATE target SET count = count + ?1, version = version + ?1 WHERE tid = ?2"
 
-Span = tuple[bytes, bytes]
-"""The first and the last id of an import's transaction, as they are in the table."""
+
+class Offered(NamedTuple):
+    """What one transaction was asked to add."""
+
+    keys: Sequence[HeartKey]
+    times_ms: Sequence[int]
+    ids: Sequence[str]
+    """Given to them in this order, so they grow."""
+    blobs: Sequence[bytes]
+    """The ids as they are in the table."""
+    added: int
+    """How many were not there."""
 
 
 def skip_past_all(connection: sqlite3.Connection, ids: IdSource) -> None:
@@ -42,7 +58,7 @@ def offer(
     times_ms: Sequence[int],
     targets: Mapping[Name, Target],
     next_id: Callable[[], str],
-) -> tuple[Span, int]:
+) -> Offered:
     """Insert those of these hearts that are not there, and count them.
 
     Args:
@@ -50,29 +66,41 @@ def offer(
         targets: Those of the keys, all of them in the database.
 
     Returns:
-        The ids given out, and how many hearts were new.
+        What was asked, and how many were new.
     """
-    ids = [packed(next_id()) for _ in keys]
+    ids = [next_id() for _ in keys]
+    blobs = [packed(heart_id) for heart_id in ids]
     rows = [
-        (heart_id, targets[key[0], key[2]].tid, key[1], created_ms)
-        for heart_id, key, created_ms in zip(ids, keys, times_ms, strict=True)
+        (user_id, targets[target_id, kind].tid, blob, created_ms)
+        for blob, (target_id, user_id, kind), created_ms in zip(blobs, keys, times_ms, strict=True)
     ]
-    # Stable, so that of equal keys the first stays first.
-    rows.sort(key=lambda row: (row[2], row[1]))
-    added: int = connection.executemany(_INSERT, rows).rowcount
-    span = ids[0], ids[-1]
-    connection.executemany(_MOVE, connection.execute(_ADDED, span).fetchall())
-    return span, added
+    # By user and target; of equal keys the first has the lower id, and stays first.
+    rows.sort()
+    added = _INSERT.change(connection, rows)
+    connection.executemany(_MOVE, connection.execute(_ADDED, (blobs[0], blobs[-1])).fetchall())
+    return Offered(keys, times_ms, ids, blobs, added)
 
 
-def changes(connection: sqlite3.Connection, span: Span, targets: Mapping[Name, Target]) -> list[Change]:
+def changes(connection: sqlite3.Connection, offered: Offered, targets: Mapping[Name, Target]) -> list[Change]:
     """The events of what was added; counts and versions of ``targets`` move along."""
-    names = {target.tid: (name, target) for name, target in targets.items()}
+    new = _new(connection, offered)
     found = []
-    for blob, tid, user_id, created_ms in connection.execute(_NEW, span):
-        (target_id, kind), target = names[tid]
-        target.count += 1
-        target.version += 1
-        heart_id, count, version = unpacked(blob), target.count, target.version
-        found.append(Change(1, "import", target_id, user_id, kind, heart_id, created_ms, count, version))
+    for blob, heart_id, (target_id, user_id, kind), created_ms in zip(
+        offered.blobs, offered.ids, offered.keys, offered.times_ms, strict=True
+    ):
+        if new is None or blob in new:
+            target = targets[target_id, kind]
+            target.count += 1
+            target.version += 1
+            count, version = target.count, target.version
+            found.append(Change(1, "import", target_id, user_id, kind, heart_id, created_ms, count, version))
     return found
+
+
+def _new(connection: sqlite3.Connection, offered: Offered) -> set[bytes] | None:
+    """The ids of what was added; None: all of them, as is usual, and nothing is read."""
+    if offered.added == len(offered.ids):
+        return None
+    [text] = connection.execute(_NEW, (offered.blobs[0], offered.blobs[-1])).fetchone()
+    raw = bytes.fromhex(text or "")
+    return {raw[start : start + _ID_BYTES] for start in range(0, len(raw), _ID_BYTES)}

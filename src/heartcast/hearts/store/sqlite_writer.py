@@ -113,8 +113,8 @@ class Writer:
             new = [(t.tid, t.kid, t.target_id, 0, 0) for t in targets.values() if not t.version]
             _INSERT_TARGETS.change(connection, new)
             sqlite_bulk.skip_past_all(connection, self._ids)
-            span, added = sqlite_bulk.offer(connection, keys, times_ms, targets, self._next_id)
-            changes = sqlite_bulk.changes(connection, span, targets) if self._keeps_events else []
+            offered = sqlite_bulk.offer(connection, keys, times_ms, targets, self._next_id)
+            changes = sqlite_bulk.changes(connection, offered, targets) if self._keeps_events else []
             sqlite_events.write(connection, changes, self._last_event, self._now_ms())
             connection.execute("COMMIT")
         except BaseException:
@@ -123,7 +123,7 @@ class Writer:
         self._last_event += len(changes)
         # Counts were moved in the database only.
         self.forget()
-        return added
+        return offered.added
 
     def _undo(self) -> None:
         self.forget()
