@@ -1,13 +1,15 @@
 """What may be an id, and that any id makes a channel name and comes back."""
 
 import re
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from heartcast.core.errors import InvalidInput
-from heartcast.core.names import channel_part, check_id, id_of_part, user_text
+from heartcast.core.names import channel_part, check_id, check_ids, id_of_part, user_text
 
 ids = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=50)
 
@@ -15,6 +17,21 @@ ids = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_si
 @given(ids)
 def test_every_id_without_control_characters_is_accepted_as_it_stands(text: str) -> None:
     assert check_id(text) == text
+
+
+@given(st.lists(st.text(max_size=210), max_size=5))
+def test_ids_are_judged_together_as_one_by_one(texts: list[str]) -> None:
+    def judged(check: Callable[[], object]) -> str:
+        try:
+            check()
+        except InvalidInput as error:
+            return f"{error.pointer} {error.detail}"
+        return "good"
+
+    one_by_one = [judged(partial(check_id, text, f"/ids/{at}")) for at, text in enumerate(texts)]
+    assert judged(lambda: check_ids(texts, "/ids")) == next(
+        (verdict for verdict in one_by_one if verdict != "good"), "good"
+    )
 
 
 @given(ids)

@@ -9,6 +9,7 @@ While the store cannot be asked, the last counts known are told, marked ``stale`
 from __future__ import annotations
 
 import secrets
+from functools import lru_cache
 
 from heartcast.api.body import decoder
 from heartcast.api.heart_access import check_may_act
@@ -23,9 +24,9 @@ from heartcast.api.heart_bodies import (
     timestamp,
 )
 from heartcast.api.problems import problem
-from heartcast.api.route import Answer, Call, Parameter, Route
+from heartcast.api.route import Answer, Call, Parameter, Route, query_values
 from heartcast.core.errors import InvalidInput, StoreUnavailable
-from heartcast.core.names import check_id, user_text
+from heartcast.core.names import check_ids, user_text
 from heartcast.hearts.model import KIND, Count
 from heartcast.hearts.service import HeartService
 from heartcast.resilience.shedding import Priority
@@ -45,13 +46,7 @@ class _Counts:
         self._lifetime = b"" if service.is_durable else b"." + secrets.token_hex(4).encode()
 
     def by_get(self, call: Call) -> Answer | None:
-        query = Query(call.query_values(), _QUERY, _TARGETS)
-        target_ids = query.all("target_id")
-        if not 1 <= len(target_ids) <= MAX_COUNTS_BY_GET:
-            raise InvalidInput(
-                f"must be given 1 to {MAX_COUNTS_BY_GET} times; POST takes up to 1000", pointer="/target_id"
-            )
-        user_id, kind = query.one("user_id"), query.one("kind") or KIND
+        target_ids, user_id, kind = _asked(call.query)
         return self._check_and_ask(call, target_ids, user_id, kind, "/target_id", is_get=True)
 
     def by_post(self, call: Call) -> Answer | None:
@@ -70,8 +65,7 @@ class _Counts:
         *,
         is_get: bool,
     ) -> Answer | None:
-        for at, target_id in enumerate(target_ids):
-            check_id(target_id, f"{pointer}/{at}")
+        check_ids(target_ids, pointer)
         self._service.check_kind(kind)
         user = None
         if user_id is not None:
@@ -135,6 +129,19 @@ class _Counts:
 
     def _now(self) -> str:
         return timestamp(self._service.now_ms())
+
+
+# Whoever has a page open asks the same again and again; a hundred targets take longer to read than to count.
+@lru_cache(maxsize=256)
+def _asked(query: bytes) -> tuple[list[str], str | None, str]:
+    """Targets, user and kind that a query string names. Shared: not to be changed."""
+    asked = Query(query_values(query), _QUERY, _TARGETS)
+    target_ids = asked.all("target_id")
+    if not 1 <= len(target_ids) <= MAX_COUNTS_BY_GET:
+        raise InvalidInput(
+            f"must be given 1 to {MAX_COUNTS_BY_GET} times; POST takes up to 1000", pointer="/target_id"
+        )
+    return target_ids, asked.one("user_id"), asked.one("kind") or KIND
 
 
 def routes(service: HeartService, path: str) -> list[Route]:

@@ -132,19 +132,24 @@ class Call:
         return None
 
     def query_values(self) -> dict[str, list[str]]:
-        """The query's parameters, each with all of its values in order.
+        """As ``query_values`` of this request's query."""
+        return query_values(self.query)
 
-        Raises:
-            InvalidInput: the query is not percent-encoded UTF-8.
-        """
-        try:
-            pairs = parse_qsl(self.query.decode("ascii"), keep_blank_values=True, errors="strict")
-        except UnicodeDecodeError as error:
-            raise InvalidInput("the query must be percent-encoded UTF-8") from error
-        values: dict[str, list[str]] = {}
-        for key, value in pairs:
-            values.setdefault(key, []).append(value)
-        return values
+
+def query_values(query: bytes) -> dict[str, list[str]]:
+    """A query's parameters, each with all of its values in order.
+
+    Raises:
+        InvalidInput: the query is not percent-encoded UTF-8.
+    """
+    try:
+        pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError as error:
+        raise InvalidInput("the query must be percent-encoded UTF-8") from error
+    values: dict[str, list[str]] = {}
+    for key, value in pairs:
+        values.setdefault(key, []).append(value)
+    return values
 
 
 HotHandler = Callable[[Call], Answer | None]

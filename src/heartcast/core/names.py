@@ -7,6 +7,7 @@ percent-encoded, so that any id makes a channel name that every client accepts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import quote, unquote
 
 from heartcast.core.errors import InvalidInput
@@ -27,6 +28,17 @@ def check_id(text: str, pointer: str = "") -> str:
     if 0 < len(text) <= MAX_ID_BYTES and text.isascii() and text.isprintable():
         return text
     return _check_unusual(text, pointer)
+
+
+def check_ids(texts: Sequence[str], pointer: str = "") -> None:
+    """``check_id`` of every one of these; the error points at the first that may not be an id."""
+    # Looked at as one text first: a page asks for the counts of a hundred targets at once.
+    if texts and min(map(len, texts)) > 0 and max(map(len, texts)) <= MAX_ID_BYTES:
+        joined = "".join(texts)
+        if joined.isascii() and joined.isprintable():
+            return
+    for at, text in enumerate(texts):
+        check_id(text, f"{pointer}/{at}")
 
 
 def _check_unusual(text: str, pointer: str) -> str:

@@ -173,13 +173,15 @@ class MemoryHeartStore:
     def counts(self, target_ids: Sequence[str], kind: str, done: CountsDone) -> None:
         if self._is_closed:
             return done(_closed())
-        counts = []
-        for target_id in target_ids:
-            target = self._targets.get((target_id, kind))
-            counts.append(
-                Count(target_id, len(target.rows), target.version) if target else Count(target_id, 0, 0)
-            )
-        return done(counts)
+        find = self._targets.get
+        return done(
+            [
+                Count(target_id, 0, 0)
+                if (target := find((target_id, kind))) is None
+                else Count(target_id, len(target.rows), target.version)
+                for target_id in target_ids
+            ]
+        )
 
     def hearted(self, user_id: str, target_ids: Sequence[str], kind: str, done: HeartedDone) -> None:
         if self._is_closed:
