@@ -53,6 +53,8 @@ soak: $(VENV)/.installed-test ## Kill, pause and cut for an hour or two, and cou
 	SOAK_KILLS=$${SOAK_KILLS:-100} SOAK_RACES=$${SOAK_RACES:-100000} $(BIN)/python -m pytest --timeout 7200 \
 	  -m "soak or not soak" tests/push/test_kill_9.py tests/push/test_broadcast_kill_9.py \
 	  tests/push/test_webhooks_real.py tests/push/test_recall.py
+	HEARTCAST_KILL_CYCLES=$${SOAK_KILLS:-100} $(BIN)/python -m pytest --timeout 7200 tests/hearts/test_sqlite_kill.py \
+	  tests/hearts/test_postgres_failures.py tests/hearts/test_redis_failures.py -k kill
 	SOAK_KILLS=$${SOAK_KILLS:-100} $(BIN)/python -m pytest --timeout 7200 -m soak
 
 docs: $(VENV)/.installed ## Write the reference pages that repeat what the code says

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import uvloop
 
@@ -22,11 +23,17 @@ from heartcast.testing.redis_server import RedisServer
 SECONDS = 4.0
 
 
-class Load:
-    """Keeps so many calls of one new heart each under way."""
+def numbered(number: int) -> HeartKey:
+    """The n-th user, on one of a thousand targets."""
+    return HeartKey(f"post_{number % 1000}", f"u{number}")
 
-    def __init__(self, store: HeartStore, under_way: int) -> None:
+
+class Load:
+    """Keeps so many calls of one heart each under way; ``key`` names the n-th, and none twice."""
+
+    def __init__(self, store: HeartStore, under_way: int, key: Callable[[int], HeartKey] = numbered) -> None:
         self._store = store
+        self._key = key
         self._under_way = under_way
         self._sent = 0
         self._end_s = 0.0
@@ -56,7 +63,7 @@ class Load:
             elif len(self.waits_s) == self._sent:
                 self._all_answered.set()
 
-        self._store.add([HeartKey(f"post_{self._sent % 1000}", f"u{self._sent}")], 1, done)
+        self._store.add([self._key(self._sent)], 1, done)
 
 
 async def measure(name: str, url: str, under_way: int) -> None:
