@@ -8,6 +8,9 @@ import sys
 from typing import Any
 from urllib.request import Request, urlopen
 
+import pytest
+
+from heartcast.cli.push_tail import follow
 from heartcast.testing.server import RunningServer
 
 
@@ -56,3 +59,25 @@ def test_tail_shows_what_ends_one_line_each(server: RunningServer) -> None:
     assert [(line["id"], line["reason"]) for line in lines] == [(push_id, "category_off") for push_id in ids]
     nobody = heartcast("push", "tail", "--url", "http://127.0.0.1:1")
     assert (nobody.returncode, "no server answers" in nobody.stderr) == (1, True)
+
+
+def test_tail_shows_each_push_once_and_says_what_it_could_not_show(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pages = iter([
+        {"items": [{"id": "a"}], "next": "ann.1~bob.1", "missed": 0, "silent": []},
+        {"items": [{"id": "a"}, {"id": "b"}], "next": "ann.2~bob.1", "missed": 7, "silent": ["bob"]},
+        {"items": [{"id": "c"}], "next": "ann.3~bob.1", "missed": 0, "silent": ["bob"]},
+    ])  # fmt: skip
+    asked: list[str] = []
+
+    def ask(path: str) -> Any:
+        asked.append(path)
+        return next(pages)
+
+    shown = follow(ask, last=10, wanted=lambda push: True)
+    assert [next(shown)["id"] for _ in range(3)] == ["a", "b", "c"]
+    assert asked[1] == "/api/v1/tail?limit=200&after=ann.1~bob.1"
+    said = capsys.readouterr().err
+    assert "7 more ended meanwhile than could be shown" in said
+    assert said.count("no answer from bob") == 1
