@@ -1,7 +1,8 @@
 """``make bench``: run every benchmark, keep what it found, and renew the figures in the docs.
 
-python -m benchmarks              run all but the peers, and renew README and docs
+python -m benchmarks              run all but the last two, and renew README and docs
 python -m benchmarks ingest push  run some
+python -m benchmarks heart_sizes  fill SQLite with ten million hearts: 20 minutes, 1.5 GB of disk
 python -m benchmarks peers        run others beside heartcast: `make bench-peers`
 python -m benchmarks --docs       renew the docs from the JSON that is there, run nothing
 """
@@ -23,7 +24,10 @@ RESULTS = Path(__file__).parent / "results"
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "names", nargs="*", choices=[[], *book.NAMES], help="which to run; by default all but peers"
+        "names",
+        nargs="*",
+        choices=[[], *book.NAMES],
+        help="which to run; by default all but heart_sizes and peers",
     )
     parser.add_argument("--docs", action="store_true", help="only renew the docs")
     arguments = parser.parse_args()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import comparison, reuse
+from benchmarks import comparison, heart_sizes, reuse
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -18,7 +18,6 @@ OURS = (
     "latency",
     "hearts",
     "heart_routes",
-    "heart_sizes",
     "stores_http",
     "push",
     "ranking",
@@ -32,8 +31,8 @@ OURS = (
     "failover",
 )
 """The benchmarks, each a module with ``run()`` and a file of the same name in ``results/``."""
-NAMES = (*OURS, "peers")
-"""With the one that needs other people's servers."""
+NAMES = (*OURS, "heart_sizes", "peers")
+"""With the one that fills a disk and the one that needs other people's servers."""
 
 _BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
@@ -147,6 +146,8 @@ def book() -> str:
         parts += ["## Beside its peers", "", *comparison.page(peers)]
     if reused := _load("reuse"):
         parts += ["## Reusing objects, and the collector", "", *reuse.page(reused)]
+    if sizes := _load("heart_sizes"):
+        parts += ["## Ten million hearts in one file", "", *heart_sizes.page(sizes)]
     parts += ["## What measures what", "", "| what | command | machine |", "|---|---|---|"]
     for name in NAMES:
         if result := _load(name):

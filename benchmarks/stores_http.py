@@ -5,8 +5,8 @@
 heartcast runs with everything on: live counts, hot list, events. The other side keeps hearts and
 counts and nothing else (``peers/servers/hearts_with_fastapi.py``), in an environment that ``make
 bench-peers`` makes; where it is not installed, that half is left out and says so. Each store is a
-server of its own and empty. P95 is taken at half of the rate found just before, from the moment a
-request was due.
+server of its own and empty. P95 is taken at half of the rate found just before, with as many
+connections, from the moment a request was due.
 """
 
 from __future__ import annotations
@@ -137,7 +137,13 @@ def _measure(pid: int, port: int, *, has_p95: bool) -> dict[str, Any]:
                 "cpu_us_per_heart": round(spent_s * 1e6 / found["requests"], 1),
             }
     if has_p95:
-        half = load.run(port, hearts(200_000, 9), seconds=SECONDS, per_s=best["per_s"] / 2)
+        half = load.run(
+            port,
+            hearts(200_000, 9),
+            connections=best["connections"],
+            seconds=SECONDS,
+            per_s=best["per_s"] / 2,
+        )
         best["at_half_load"] = {name: half[name] for name in ("per_s", "p50_ms", "p95_ms", "p99_ms")}
     return best
 
