@@ -102,3 +102,23 @@ class TestRedisCommons(CommonsContract):
                 assert sorted(answers) == ["", *["changed_meanwhile"] * 7]
                 winner = answers.index("")
                 assert all([note.value for note in node.notes(key, 0)] == [b"%d" % winner] for node in nodes)
+
+
+async def test_a_note_that_a_follower_does_not_understand_keeps_nobody_from_the_rest(
+    clock: ManualClock,
+) -> None:
+    shelf = Shelf(clock.wall_ms)
+    ann, bob = MemoryCommons(shelf), MemoryCommons(shelf)
+    told: list[str] = []
+
+    def choosy(note: Note) -> None:
+        if note.value == b"of a later release":
+            raise ValueError("unknown field")
+        told.append(note.key)
+
+    bob.follow("a:", choosy)
+    await write(ann, Note("a:1", b"x"), Note("a:2", b"of a later release"), Note("a:3", b"y"))
+    assert await sync(bob) == ""
+    assert told == ["a:1", "a:3"]
+    bob.follow("a:", choosy)
+    assert told == ["a:1", "a:3"] * 2

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import structlog
+
 from heartcast.core.errors import Conflict
 from heartcast.push.commons import Told
 from heartcast.push.journal import Note
+
+_log = structlog.get_logger("heartcast")
 
 
 class Entry(NamedTuple):
@@ -31,7 +35,7 @@ class Known:
         self._followers.append((kind, told))
         for entry in sorted(self.entries.values(), key=lambda entry: entry.number):
             if entry.note.key.startswith(kind):
-                told(entry.note)
+                _tell(told, entry.note)
 
     def notes(self, kind: str, now_ms: int) -> list[Note]:
         found = sorted(entry for entry in self.entries.values() if entry.note.key.startswith(kind))
@@ -52,12 +56,20 @@ class Known:
             self.entries[note.key] = Entry(number, note)
         for kind, told in self._followers:
             if note.key.startswith(kind):
-                told(note)
+                _tell(told, note)
 
     def forget(self, now_ms: int) -> None:
         for key, entry in list(self.entries.items()):
             if entry.note.until_ms < now_ms:
                 del self.entries[key]
+
+
+def _tell(told: Told, note: Note) -> None:
+    try:
+        told(note)
+    except Exception:
+        # What a later release wrote must not keep this node from all that follows.
+        _log.exception("a note of all nodes was not understood", key=note.key)
 
 
 def changed_meanwhile() -> Conflict:
