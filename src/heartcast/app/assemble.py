@@ -262,7 +262,7 @@ def _pushes(
     if not cluster.is_alone and "push" not in settings.cluster.local:
         # Here, since a server that is alone does without the driver of Redis.
         from heartcast.app.many_nodes import ManyNodes
-        from heartcast.app.shard_hosts import Parts
+        from heartcast.app.shard_host import Parts
 
         parts = Parts(settings.push, clock, loop, ids, realtime.wheel, known, _push_failed, posting)
         return ManyNodes(settings, parts, hub, cluster)

@@ -20,7 +20,8 @@ import structlog
 from heartcast.api.problems import internal_problem, problem, problem_for
 from heartcast.api.push_once import HEADER
 from heartcast.api.route import Answer, Call, Identity
-from heartcast.app.shard_hosts import Host, ShardHosts
+from heartcast.app.shard_host import Host
+from heartcast.app.shard_hosts import ShardHosts
 from heartcast.cluster.post import NodeGone
 from heartcast.core.errors import HeartcastError, StoreBusy, StoreUnavailable
 

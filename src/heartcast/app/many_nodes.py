@@ -9,7 +9,8 @@ from heartcast.api.route import Route
 from heartcast.app.cluster import Cluster
 from heartcast.app.settings import Settings
 from heartcast.app.shard_channels import ShardChannels
-from heartcast.app.shard_hosts import Parts, ShardHosts
+from heartcast.app.shard_host import Parts
+from heartcast.app.shard_hosts import ShardHosts
 from heartcast.app.shard_routes import ShardRoutes
 from heartcast.app.watchers import Watchers
 from heartcast.push.broadcast_parts import Directory

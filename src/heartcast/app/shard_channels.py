@@ -17,7 +17,8 @@ from functools import partial
 import msgspec
 
 from heartcast.app.inbox_channel import InboxChannels
-from heartcast.app.shard_hosts import Host, ShardHosts
+from heartcast.app.shard_host import Host
+from heartcast.app.shard_hosts import ShardHosts
 from heartcast.core.errors import StoreUnavailable
 from heartcast.core.hashing import shard_of
 from heartcast.push.inbox import Kept, Mark, Missing
