@@ -40,7 +40,8 @@ from heartcast.api.heart_bodies import (
     removed_answer,
 )
 from heartcast.api.heart_judging import Judging
-from heartcast.api.heart_once import HEADER, receipt_of, replayed
+from heartcast.api.heart_once import receipt_of, replayed
+from heartcast.api.idempotency import HEADER
 from heartcast.api.problems import problem
 from heartcast.api.route import JSON_TYPE, Answer, Call, Identity, Parameter, Route
 from heartcast.core.errors import Conflict, HeartcastError, InvalidInput, NotFound, StoreUnavailable

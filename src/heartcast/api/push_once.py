@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from heartcast.api.idempotency import HEADER, REPLAYED, key_in, owner_of
 from heartcast.api.problems import problem
 from heartcast.api.route import Answer, Call
 from heartcast.core.errors import HeartcastError, StoreUnavailable
 from heartcast.push.journal import Note, Written
 from heartcast.push.once import Once, Record, Use
-
-HEADER = b"idempotency-key"
-_REPLAYED = ((b"idempotent-replayed", b"true"),)
 
 
 class Ticket:
@@ -75,11 +73,10 @@ class Tickets:
     def run(self, call: Call, raw: bytes, scope: str, handler: Handler) -> Answer | None:
         """Answer a request that has a key."""
         now_ms = self._wall_ms()
-        who = "\0" if call.identity.is_server else call.identity.user or ""
-        whole = "\0".join((scope, *call.params.values(), who))
-        found = self._once.begin(_key(raw), whole, call.body, now_ms)
+        whole = "\0".join((scope, *call.params.values(), owner_of(call)))
+        found = self._once.begin(key_in(raw), whole, call.body, now_ms)
         if isinstance(found, Record):
-            return Answer(found.status, found.body, _REPLAYED)
+            return Answer(found.status, found.body, REPLAYED)
         ticket = Ticket(self._once, found, now_ms)
         try:
             return handler(call, ticket)
@@ -105,9 +102,3 @@ def _written(call: Call, ticket: Ticket, answer: Answer, error: StoreUnavailable
         return
     ticket.keep(answer)
     call.respond(answer)
-
-
-def _key(raw: bytes) -> str:
-    # The draft wants a quoted string; most clients send a bare token.
-    text = raw.decode("latin-1").strip()
-    return text[1:-1] if len(text) >= 2 and text[0] == text[-1] == '"' else text

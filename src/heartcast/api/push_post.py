@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from heartcast.api.body import decoder
+from heartcast.api.idempotency import HEADER
 from heartcast.api.problems import problem
 from heartcast.api.push_asked import PlainRequest, PushRequest, extra_of
 from heartcast.api.push_composed import Compose, completed
-from heartcast.api.push_once import FREE, HEADER, Ticket, Tickets, commit
+from heartcast.api.push_once import FREE, Ticket, Tickets, commit
 from heartcast.api.route import PUSH_WRITE, Answer, Call, Route
 from heartcast.core.clock import rfc3339
 from heartcast.core.errors import Forbidden, HeartcastError, InvalidInput

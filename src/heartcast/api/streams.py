@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from heartcast.api.body import decoder
+from heartcast.api.idempotency import key_of
 from heartcast.api.route import PUSH_WRITE, Answer, Call, Parameter, Route
 from heartcast.core.errors import BodyTooLarge, Forbidden, InvalidInput, NotFound
 from heartcast.core.names import check_id
@@ -25,7 +26,6 @@ from heartcast.streams.streams import Streams
 
 _PATH = "/api/v1/streams/{topic}"
 MAX_COUNT = 1_000
-MAX_KEY_BYTES = 255
 
 
 class Publication(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -185,7 +185,7 @@ class _StreamsApi:
             raise BodyTooLarge(
                 f"must be at most {most} bytes as JSON", pointer="/data", code="data_too_large"
             )
-        id_ = await self._streams.publish(topic, data, _key(call))
+        id_ = await self._streams.publish(topic, data, key_of(call) or "")
         return Answer(202, _encode(Published(id_, topic)))
 
     async def read(self, call: Call) -> Answer:
@@ -233,19 +233,6 @@ def _count(text: str) -> int:
     if not text.isdecimal() or len(text) > 9 or not 1 <= int(text) <= MAX_COUNT:
         raise InvalidInput(f"count must be a number from 1 to {MAX_COUNT}, got {text[:20]!r}")
     return int(text)
-
-
-def _key(call: Call) -> str:
-    raw = call.header(b"idempotency-key")
-    if raw is None:
-        return ""
-    text = raw.decode("latin-1").strip().strip('"')
-    if not 1 <= len(text) <= MAX_KEY_BYTES or not (text.isascii() and text.isprintable()):
-        raise InvalidInput(
-            f"an Idempotency-Key is 1 to {MAX_KEY_BYTES} printable ASCII characters",
-            code="invalid_idempotency_key",
-        )
-    return text
 
 
 def _topic(call: Call) -> str:

@@ -21,10 +21,10 @@ import msgspec
 from heartcast.api import push as push_routes
 from heartcast.api import push_tail
 from heartcast.api.body import decoder
+from heartcast.api.idempotency import HEADER
 from heartcast.api.problems import problem
 from heartcast.api.push_asked import PlainRequest
 from heartcast.api.push_dead_letters import limit_of
-from heartcast.api.push_once import HEADER
 from heartcast.api.push_post import MAX_BATCH, PushAccepted
 from heartcast.api.route import PUSH_WRITE, Answer, Call, Route
 from heartcast.app.forwarding import Forwarding

@@ -21,7 +21,6 @@ from heartcast.core.errors import Conflict, InvalidInput
 from heartcast.push.journal import Note
 
 KIND = "i:"
-MAX_KEY_BYTES = 255
 
 
 class Record(msgspec.Struct, gc=False):
@@ -72,15 +71,9 @@ class Once:
             The record to answer with, or the use that the caller must end.
 
         Raises:
-            InvalidInput: the key is no key (code ``invalid_idempotency_key``), or was used
-                with another body (``idempotency_key_reused``).
+            InvalidInput: it was used with another body (``idempotency_key_reused``).
             Conflict: the first request with it is under way (``idempotency_key_in_use``).
         """
-        if not 1 <= len(key) <= MAX_KEY_BYTES or not (key.isascii() and key.isprintable()):
-            raise InvalidInput(
-                f"an Idempotency-Key is 1 to {MAX_KEY_BYTES} printable ASCII characters",
-                code="invalid_idempotency_key",
-            )
         name = KIND + blake2b(f"{scope}\0{key}".encode(), digest_size=16).hexdigest()
         fingerprint = blake2b(body, digest_size=16).digest()
         record = self._records.get(name)
