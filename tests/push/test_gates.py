@@ -75,6 +75,8 @@ def test_what_a_user_switched_off_is_suppressed_with_the_reason_also_when_critic
     assert settled(rig, category="news").state is State.SENT
     wish(rig, "ann", routes={"realtime": False})
     assert ends(settled(rig)) == (State.SUPPRESSED, "route_off")
+    counted = rig.service.passage.held
+    assert counted == {("preference", "category_off"): 1, ("preference", "route_off"): 1}
 
 
 def quiet_until_seven(mode: str = "defer") -> QuietHours:

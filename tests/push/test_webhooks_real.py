@@ -95,6 +95,8 @@ async def test_pushes_reach_a_receiver_that_knows_them_by_signature(serve: Serve
         metrics = await asyncio.to_thread(lambda: urlopen(server.url + "/metrics").read().decode())
         assert 'push_service_push_total{route="webhook",status="success"} 20.0' in metrics
         assert 'heartcast_batch_size{route="webhook:crm"} 1.0' in metrics
+        assert 'push_service_sla_ratio{route="webhook"} 1.0' in metrics
+        assert 'push_service_sla_ratio{route="realtime"}' not in metrics, "nobody was pushed to over it"
 
 
 async def test_half_of_it_failing_then_hanging_then_healthy_loses_nothing(serve: Serve) -> None:

@@ -12,11 +12,13 @@ from heartcast import __version__
 from heartcast.api.admission import Admission
 from heartcast.app.pushes import Pushes
 from heartcast.app.system import System
+from heartcast.core.quantiles import Histogram
 from heartcast.gateway.port import HttpPort
 from heartcast.hearts.abuse import AbuseGuard
 from heartcast.hearts.service import HeartService
-from heartcast.observability.metrics import Values
+from heartcast.observability.metrics import Labels, Values
 from heartcast.observability.panel import Panel
+from heartcast.observability.sla import SlaRatio, Timely
 from heartcast.push.health import worst_of
 from heartcast.push.model import State
 from heartcast.push.routes import RouteHealth
@@ -215,6 +217,8 @@ def _in_inboxes(service: PushService) -> int:
 
 # The article's numbers: 0, 1, 2.
 _CIRCUIT_STATES = ("closed", "open", "half_open")
+# The articles' border between in time and late.
+_IN_TIME_US = 1_000_000
 # The articles' words for the ends of a push.
 _ENDS = {
     State.DELIVERED: "success",
@@ -250,6 +254,29 @@ def _posts(pushes: Pushes) -> Values:
     return counts
 
 
+def _timely(pushes: Pushes) -> dict[Labels, Timely]:
+    """Pushes that reached a route within a second, and all that reached it or never will."""
+    elsewhere = pushes.route_ends.get(("webhook", "failed"), 0)
+    given_up = sum(pushes.ended[state] for state in (State.EXPIRED, State.FAILED, State.DEAD)) - elsewhere
+    return {
+        ("realtime",): _timely_of(pushes.latency, given_up),
+        ("webhook",): _timely_of(pushes.post_latency, elsewhere),
+    }
+
+
+def _timely_of(latency: Histogram, given_up: int) -> Timely:
+    in_time = sum(count for top, count in latency.buckets() if top <= _IN_TIME_US)
+    return Timely(in_time, latency.count + given_up)
+
+
+def _verdicts_of_gates(pushes: Pushes) -> Values:
+    counts: dict[Labels, float] = {}
+    for service in pushes.services():
+        for verdict, count in service.passage.held.items():
+            counts[verdict] = counts.get(verdict, 0) + count
+    return counts
+
+
 def _bind_pushes(system: System) -> None:
     metrics, pushes = system.metrics, system.pushes
     ended, services = pushes.ended, pushes.services
@@ -257,6 +284,11 @@ def _bind_pushes(system: System) -> None:
     metrics.bind_histogram(
         "push_service_push_latency_seconds",
         lambda: {("realtime",): pushes.latency, ("webhook",): pushes.post_latency},
+    )
+    metrics.bind_each("push_service_sla_ratio", SlaRatio(system.clock.monotonic_s, lambda: _timely(pushes)))
+    metrics.bind_each("heartcast_gate_verdicts_total", lambda: _verdicts_of_gates(pushes))
+    metrics.bind(
+        "heartcast_idempotent_replays_total", lambda: sum(service.once.replayed for service in services())
     )
     metrics.bind("heartcast_acks_total", lambda: ended[State.DELIVERED])
     metrics.bind("heartcast_offline_queue", lambda: sum(map(_in_inboxes, services())))

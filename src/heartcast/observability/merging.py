@@ -2,7 +2,7 @@
 
 Processes that share a port answer its scrapes by turns, so each must answer for all. A
 snapshot is what one process counts now, in bytes; merging adds counters, histograms and most
-gauges up, and takes the largest of those where a sum would mean nothing, as the catalogue says.
+gauges up, and takes the largest or smallest where a sum would mean nothing, as the catalogue says.
 
 A process that ends takes its counts along: rates stay right, but for one scrape that shows a
 reset. Who must not have that scrapes each process at its own admin port.
@@ -18,7 +18,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
-from heartcast.observability.metrics import LARGEST, Metrics
+from heartcast.observability.metrics import LARGEST, SMALLEST, Metrics
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -66,6 +66,10 @@ def merged(snapshots: Iterable[bytes], accept: str = "") -> tuple[bytes, str]:
     return encode(registry), content_type
 
 
+def _sum(one: float, other: float) -> float:
+    return one + other
+
+
 class _Merged(Collector):
     def __init__(self, snapshots: Iterable[bytes]) -> None:
         self._families: dict[str, _Family] = {}
@@ -77,13 +81,13 @@ class _Merged(Collector):
     def _add(self, family: _Family) -> None:
         self._families.setdefault(family.name, family)
         values = self._values.setdefault(family.name, {})
-        is_largest = family.name in LARGEST
+        join = max if family.name in LARGEST else min if family.name in SMALLEST else _sum
         for name, labels, value in family.samples:
             before = values.get((name, labels))
             if before is None:
                 values[name, labels] = value
             else:
-                values[name, labels] = max(before, value) if is_largest else before + value
+                values[name, labels] = join(before, value)
 
     def collect(self) -> Iterator[Family]:
         for name, family in self._families.items():

@@ -55,6 +55,13 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric(
         "push_service_push_latency_seconds", "histogram", "From accepted to handed to the route.", ("route",)
     ),
+    Metric(
+        "push_service_sla_ratio",
+        "gauge",
+        "Share of the last minute's pushes that were handed to the route within 1 s, of those handed over "
+        "or given up; absent below 20.",
+        ("route",),
+    ),
     Metric("heartcast_build_info", "gauge", "Always 1; the label says which version runs.", ("version",)),
     Metric("heartcast_uptime_seconds", "gauge", "Since this process began to listen."),
     Metric("heartcast_event_loop_lag_seconds", "gauge", "How late the event loop ran its last tick."),
@@ -172,6 +179,17 @@ CATALOGUE: tuple[Metric, ...] = (
         "What limiters said: refused, or degraded when it was decided without Redis.",
         ("limiter", "decision"),
     ),
+    Metric(
+        "heartcast_gate_verdicts_total",
+        "counter",
+        "Pushes that a gate ended or deferred, by gate and reason.",
+        ("gate", "reason"),
+    ),
+    Metric(
+        "heartcast_idempotent_replays_total",
+        "counter",
+        "Requests about pushes that were answered as before, by their Idempotency-Key.",
+    ),
     Metric("heartcast_batch_size", "gauge", "Pushes that may leave together on a route.", ("route",)),
     Metric("heartcast_route_waiting", "gauge", "Pushes that wait for their turn on a route.", ("route",)),
     Metric(
@@ -206,7 +224,10 @@ LARGEST = frozenset(
     )
 )
 """Gauges of which several processes show the largest: each has its own view of the same thing,
-or adding them up would mean nothing. All others are added up."""
+or adding them up would mean nothing. All but ``SMALLEST`` are added up otherwise."""
+
+SMALLEST = frozenset(("push_service_sla_ratio",))
+"""Gauges of which several processes show the smallest: what is worst must not hide."""
 
 _BY_NAME = {metric.name: metric for metric in CATALOGUE}
 
