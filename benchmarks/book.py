@@ -29,6 +29,9 @@ OURS = (
     "reuse",
     "ring",
     "failover",
+    "acknowledged",
+    "backlog",
+    "webhooks",
 )
 """The benchmarks, each a module with ``run()`` and a file of the same name in ``results/``."""
 NAMES = (*OURS, "heart_sizes", "peers")
@@ -56,6 +59,12 @@ def _summary() -> list[tuple[str, str, str]]:
     add(
         "ingest", "Pushes over HTTP, accepted and taken through gates into inboxes", _ingest("push_in_memory")
     )
+    add("ingest", "The same, with a `traceparent` in each", _ingest("push_traced_in_memory"))
+    for case, claim in _ACKNOWLEDGED.items():
+        add("acknowledged", f"From `POST` to acknowledgement, 9,000 clients, {claim}", _acknowledged(case))
+    add("backlog", "A backlog of 1,000,000 pushes to connected users, while 12,000/s arrive", _backlog)
+    add("webhooks", "POSTs to a webhook for 10,000 pushes, half answered 503, merged and alone", _webhooks)
+    add("push", "Memory per waiting push, its payload of 28 bytes included", _queued_bytes)
     add("fanout", "One channel, 2,000 subscribers, 500 messages/s", _fanout("500_per_s"))
     add("fanout", "One channel, 2,000 subscribers, 50 messages/s", _fanout("50_per_s"))
     add(
@@ -77,6 +86,41 @@ def _summary() -> list[tuple[str, str, str]]:
 
 def _ingest(name: str) -> Callable[[Any], str]:
     return lambda f: f"{f[name]['sustained_per_s']:,}/s, {f[name]['cpu_us_per_request']} µs CPU each"
+
+
+_ACKNOWLEDGED = {
+    "single": "one push a request",
+    "batches_of_100": "100 a request, to different users",
+    "bursts_of_20": "1,000 a request, 20 to each user, acknowledged together",
+    "single_sqlite": "one a request, SQLite",
+    "single_valkey": "one a request, Valkey on the same cores",
+}
+
+
+def _acknowledged(case: str) -> Callable[[Any], str]:
+    def figure(figures: Any) -> str:
+        found = figures[case]
+        if "pushes" not in found:
+            beyond = found["beyond"]
+            return f"not kept up with {beyond['offered_per_s']:,}/s: {beyond['delivered_per_s']:,}/s"
+        by = f"; beyond it the {found['limited_by']} is at its end" if "limited_by" in found else ""
+        return f"{found['offered_per_s']:,}/s, mean {found['mean_ms']} ms, p99 {found['p99_ms']} ms{by}"
+
+    return figure
+
+
+def _backlog(figures: Any) -> str:
+    found = figures["connected"]
+    return f"{found['left_per_s']:,}/s leave, {found['recovery']}x what arrives"
+
+
+def _webhooks(figures: Any) -> str:
+    merged, alone = figures["storm_merged"], figures["storm_alone"]
+    return f"{merged['posts']:,} and {alone['posts']:,}; all delivered {merged['recovery_s']} s after it"
+
+
+def _queued_bytes(figures: Any) -> str:
+    return f"{figures['queued_bytes_per_push']:.0f} bytes"
 
 
 def _fanout(name: str) -> Callable[[Any], str]:

@@ -41,7 +41,7 @@ CHUNK = 1_000
 """Requests made at a time: a server's requests are warm in the cache, a million prepared ones are not."""
 
 
-class _Turns:
+class Turns:
     """An event loop of nothing but the pool's own turns."""
 
     def __init__(self) -> None:
@@ -53,10 +53,15 @@ class _Turns:
     def call_later(self, delay: float, callback: Callable[[], Any]) -> None:
         """Ticks are not needed: nothing here is ever lost."""
 
+    def one(self) -> None:
+        """The next turn, if there is one."""
+        if self.callbacks:
+            self.callbacks.popleft()()
+
     def drain(self) -> int:
         turns = 0
         while self.callbacks:
-            self.callbacks.popleft()()
+            self.one()
             turns += 1
         return turns
 
@@ -71,7 +76,8 @@ def run() -> dict[str, Any]:
     return {**_away(), "connected": {f"{burst}_a_user": _connected(burst) for burst in (1, 10)}}
 
 
-def _service(turns: _Turns, watched: Container[str]) -> PushService:
+def made(turns: Turns, watched: Container[str]) -> PushService:
+    """A service whose users on these channels are connected."""
     clock = SystemClock()
     ids = IdSource(clock)
     return PushService(
@@ -89,8 +95,8 @@ def _service(turns: _Turns, watched: Container[str]) -> PushService:
 
 
 def _away() -> dict[str, float]:
-    turns, random = _Turns(), Random(7)
-    service = _service(turns, frozenset())
+    turns, random = Turns(), Random(7)
+    service = made(turns, frozenset())
     post: Any = routes(service)[0].handler
     body = b'{"user_id":%d,"template":"news_v2","payload":{"title":"Go 1.23 released"}}'
     server = Identity(is_server=True)
@@ -121,9 +127,9 @@ def _away() -> dict[str, float]:
 
 def _connected(burst: int) -> dict[str, float]:
     """Batches of 100, with so many pushes to each user; each part by itself."""
-    turns, random = _Turns(), Random(7)
+    turns, random = Turns(), Random(7)
     users = [f"user-{number}" for number in range(CONNECTED)]
-    service = _service(turns, frozenset(f"inbox:#{user}" for user in users))
+    service = made(turns, frozenset(f"inbox:#{user}" for user in users))
     post: Any = next(r.handler for r in routes(service) if r.path == "/api/v1/pushes/batch")
     server = Identity(is_server=True)
     accept_s = deliver_s = ack_s = 0.0

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
+from heartcast.api.idempotency import HEADER
 from heartcast.api.problems import internal_problem, problem, problem_for
-from heartcast.api.push_once import HEADER
 from heartcast.api.route import Answer, Call, Identity
 from heartcast.app.shard_host import Host
 from heartcast.app.shard_hosts import ShardHosts
