@@ -16,10 +16,13 @@ from heartcast.core.errors import HeartcastError
 if TYPE_CHECKING:
     from heartcast.ranking.evaluate.lineup import Line
     from heartcast.ranking.evaluate.movielens import PublishedSplit
+    from heartcast.ranking.evaluate.serving import Mixed
+    from heartcast.ranking.evaluate.splits import Split
     from heartcast.ranking.interactions import Interactions
 
 _LOOKED_FOR = "../shared/data"
 _LEAST_WIDTH = 120
+_SHOWN = 10
 
 
 @click.group()
@@ -170,10 +173,29 @@ def _show_choices(console: Console, known: Interactions, events: Interactions) -
         )
         table.add_row(f"{score:.4f}", f"Blend({words})")
     table.add_section()
+    console.print(table)
+    _show_served(console, known, global_time(events, 0.8))
+
+
+def _show_served(console: Console, known: Interactions, by_time: Split) -> None:
+    from heartcast.ranking.evaluate import serving
+
     with console.status("what is served"):
-        served = lineup.choose_served(known, global_time(events, 0.8).train)
-    for score, recommender in served[:3]:
-        table.add_row(f"{score:.4f}", str(recommender))
+        chosen = serving.choose_served(serving.questions(known, float(by_time.train.times_s.max()), 2))
+    table = Table(title="What is served: newest asks for two origins, latest by time", title_justify="left")
+    for name in ("newest", "latest", "geometric mean"):
+        table.add_column(name, justify="right")
+    table.add_column("settings", overflow="fold")
+
+    def add(mixed: Mixed, words: str) -> None:
+        table.add_row(f"{mixed.newest:.4f}", f"{mixed.latest:.4f}", f"{mixed.score:.4f}", words)
+
+    for mixed, recommender in chosen.sources.values():
+        add(mixed, str(recommender))
+    table.add_section()
+    for mixed in chosen.mixed[:_SHOWN]:
+        shares = zip(mixed.shares, chosen.sources, strict=True)
+        add(mixed, f"{mixed.join}: " + ", ".join(f"{share:g} {name}" for share, name in shares if share))
     console.print(table)
 
 

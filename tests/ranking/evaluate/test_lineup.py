@@ -41,17 +41,6 @@ def test_every_grid_is_judged_best_first(known, choose):
     assert [one.score for one in judged] == sorted((one.score for one in judged), reverse=True)
 
 
-def test_what_is_served_is_chosen_by_both_kinds_of_validation(known):
-    judged = lineup.choose_served(known, known)
-    scores = [one.score for one in judged]
-    assert len(scores) == 12
-    assert scores == sorted(scores, reverse=True)
-    best = judged[0].recommender
-    newest = [evaluate(best, split, (10,)).overall["nDCG@10"] for split in origins(known, 2)]
-    latest = [evaluate(best, global_time(known, inside), (10,)).overall["nDCG@10"] for inside in (0.7, 0.8)]
-    assert scores[0] == pytest.approx(sum(newest) / 2 + sum(latest) / 2)
-
-
 def test_gains_are_counted_from_the_base_line(known):
     entries = [lineup.Entry("popularity", Popular()), lineup.Entry("items", ItemKnn())]
     base, items = lineup.compare(entries, leave_last_out(known), "popularity")

@@ -22,7 +22,6 @@ from heartcast.ranking.evaluate.metrics import Report, evaluate
 from heartcast.ranking.evaluate.served import Served
 from heartcast.ranking.evaluate.splits import Split, global_time
 from heartcast.ranking.interactions import NEVER, Fade, Interactions
-from heartcast.ranking.options import ForYouOptions, TasteOptions
 from heartcast.ranking.recommenders import (
     Blend,
     Ease,
@@ -149,40 +148,6 @@ def choose_nearby(known: Interactions) -> list[Judged]:
         (Nearby(reach=r, half_gap=g, shrink=s, fade=Fade(f, "events")) for (r, g), s, f in grid),
         origins(known),
     )
-
-
-def choose_served(known: Interactions, before: Interactions) -> list[Judged]:
-    """Shares and half-life of what is served, by validation, best first.
-
-    Leaving out the newest hearts alone would leave what is hot no share, and a split by time alone
-    hardly anything else (the tables show both), so the sum of both decides.
-
-    Args:
-        known: Events of which each user's newest are asked for.
-        before: Events of which the last part is asked for knowing the rest.
-    """
-    shares = [
-        (0.4, 0.3, 0.3),
-        (0.4, 0.2, 0.4),
-        (0.3, 0.3, 0.4),
-        (0.3, 0.2, 0.5),
-        (0.5, 0.1, 0.4),
-        (0.5, 0.2, 0.3),
-    ]
-    candidates = [
-        Served(
-            taste=TasteOptions(half_life_events=half_life),
-            mix=ForYouOptions(items=items, people=people, hot=hot),
-        )
-        for (items, people, hot), half_life in product(shares, (3.0, 5.0))
-    ]
-    newest = choose(candidates, origins(known, 2))
-    latest = {
-        one.recommender: one.score
-        for one in choose(candidates, [global_time(before, inside) for inside in (0.7, 0.8)])
-    }
-    judged = [Judged(one.score + latest[one.recommender], one.recommender) for one in newest]
-    return sorted(judged, key=lambda one: one.score, reverse=True)
 
 
 def choose_blend(known: Interactions, parts: Sequence[Recommender]) -> list[tuple[float, tuple[float, ...]]]:
