@@ -80,7 +80,8 @@ def test_a_session_without_account_is_served_by_its_items(stage):
 
 
 def test_the_list_is_spread_where_scores_are_close():
-    near, far = Stage(spread=0.0), Stage(spread=0.6)
+    shares = {"items": 0.5, "people": 0.1, "hot": 0.4}
+    near, far = Stage(spread=0.0, **shares), Stage(spread=0.6, **shares)
     for stage in (near, far):
         stage.hearts(*((f"j{n}", f"jazz_{item}") for n in range(6) for item in range(4)))
         stage.hearts(*((f"m{n}", f"metal_{item}") for n in range(9) for item in range(4)))

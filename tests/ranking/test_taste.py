@@ -6,6 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heartcast.ranking import taste as taste_module
+from heartcast.ranking.best import best
+from heartcast.ranking.grid import MOST_ITEMS
 from heartcast.ranking.options import TasteOptions
 from heartcast.ranking.taste import Taste
 
@@ -116,9 +118,17 @@ def test_strangers_and_unknown_items_get_empty_lists():
         st.tuples(st.integers(0, 9), st.integers(0, 14), st.sampled_from([1.0, 1.0, 0.4, -1.0])), max_size=120
     ),
     breaks=st.sets(st.integers(0, 120)),
+    most_in_a_grid=st.sampled_from([0, 7, MOST_ITEMS]),
 )
 @settings(max_examples=80, deadline=None)
-def test_what_events_leave_equals_counting_everything_afresh(events, breaks):
+def test_what_events_leave_equals_counting_everything_afresh(events, breaks, most_in_a_grid):
+    # By pairs, by partners, and from the one to the other on the way.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(taste_module, "MOST_ITEMS", most_in_a_grid)
+        events_equal_counting_afresh(events, breaks)
+
+
+def events_equal_counting_afresh(events, breaks):
     taste = Taste(WIDE)
     for step, (user, item, confidence) in enumerate(events):
         taste.apply([(f"u{user}", f"i{item}", confidence)])
@@ -148,10 +158,11 @@ def test_the_best_are_the_highest_scores_and_equals_go_by_index(n, count, kinds,
     excluded = dice.integers(0, n, n // 10) if n else np.empty(0, dtype=np.int64)
     allowed = [index for index in range(n) if scores[index] > 0 and index not in set(excluded.tolist())]
     expected = sorted(allowed, key=lambda index: (-scores[index], index))[:count]
-    assert taste_module._best(scores, excluded, count).tolist() == expected
+    assert best(scores, excluded, count).tolist() == expected
 
 
-def test_full_rows_keep_the_partners_that_matter_most():
+def test_full_rows_keep_the_partners_that_matter_most(monkeypatch):
+    monkeypatch.setattr(taste_module, "MOST_ITEMS", 0)
     options = TasteOptions(history=50, looked_at=20, partners=3, fans=10)
     strong = [(f"s{n}", item) for n in range(20) for item in ("hub", "a", "b", "c")]
     weak = [(f"w{n}", item) for n in range(10) for item in ("hub", f"once_{n}")]

@@ -89,3 +89,7 @@ class Nearness:
         earlier, later = histories[:, :-gap], histories[:, gap:]
         is_there = earlier >= 0
         return earlier[is_there].astype(np.int64), later[is_there].astype(np.int64)
+
+    def gaps(self, histories: Indices) -> int:
+        """The widest gap that counts and that these histories, int32[n, length], can have."""
+        return min(self.reach, int(histories.shape[1]) - 1)

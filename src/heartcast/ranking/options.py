@@ -64,33 +64,39 @@ class TasteOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     history: int = 200
     """Newest items remembered per user, 2 to 10,000; 8 bytes each."""
-    looked_at: int = 20
-    """Newest items that a recommendation looks at, 1 to ``history``. With a half-life of a
-    few events the rest is noise that costs time."""
+    looked_at: int = 10
+    """Newest items that a recommendation looks at, 1 to ``history``. With a half-life of two
+    events the rest weighs 3 % and costs time."""
     compared: int = 50
     """Newest items by which people are compared, 1 to 10,000."""
-    half_life_events: float = 3.0
+    half_life_events: float = 2.0
     """Events after which a history item counts half, > 0."""
+    people_half_life_events: float = 8.0
+    """The same where people are compared, and for what they have, > 0."""
+    activity: float = 0.5
+    """Power of how full somebody's history is as a factor of being similar, 0 to 10, the factor being
+    .25 to 1; 0 ignores it."""
     reach: int = 20
     """Two items of one history go together when they stand at most so many places apart, 1 to 200.
     A heart costs as many table entries."""
-    half_gap: float = 5.0
+    half_gap: float = 10.0
     """Places apart after which that counts half, > 0."""
     partners: int = 200
-    """Partners kept per item, 1 to 10,000; 8 bytes each."""
+    """Partners kept per item, 1 to 10,000; 8 bytes each. Up to 4,096 items every pair is kept."""
     fans: int = 500
     """Latest people remembered per item, 1 to 100,000; 4 bytes each."""
     neighbours: int = 100
     """Most similar people looked at, 1 to 1000."""
     shrink: float = 5.0
     """Shrinkage between items, >= 0: people that two items must share before it counts."""
-    people_shrink: float = 1.0
+    people_shrink: float = 5.0
     """Shrinkage between people, >= 0, in fading hearts: less than one newest heart shared
     is hardly a similarity."""
     max_users: int = 1_000_000
     """Users tracked, >= 1: 1.6 KB each with the defaults, so 1.6 GB when full."""
     max_items: int = 100_000
-    """Items tracked, >= 1: 3.6 KB each with the defaults, so 360 MB when full."""
+    """Items tracked, >= 1: 3.6 KB each with the defaults, so 360 MB when full; up to 4,096 items it is
+    18 KB each, since every pair has a number."""
 
     def __post_init__(self) -> None:
         bounds = {"history": (2, 10_000), "partners": (1, 10_000), "fans": (1, 100_000)} | {
@@ -102,12 +108,14 @@ class TasteOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         for name, (low, high) in bounds.items():
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name}: must be {low} to {high}")
-        for name in ("half_life_events", "half_gap"):
+        for name in ("half_life_events", "people_half_life_events", "half_gap"):
             if not 0 < getattr(self, name) < 1e9:
                 raise ValueError(f"{name}: must be > 0")
         for name in ("shrink", "people_shrink"):
             if not 0 <= getattr(self, name) < 1e9:
                 raise ValueError(f"{name}: must be >= 0")
+        if not 0 <= self.activity <= 10:
+            raise ValueError("activity: must be 0 to 10")
         if min(self.max_users, self.max_items) < 1:
             raise ValueError("max_users, max_items: must be >= 1")
 
@@ -117,9 +125,9 @@ class ForYouOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     items: float = 0.5
     """Share of what goes with the user's newest hearts, >= 0."""
-    people: float = 0.1
+    people: float = 0.2
     """Share of what similar people have, >= 0."""
-    hot: float = 0.4
+    hot: float = 0.3
     """Share of what is hot, >= 0: on real data the part that must not be left out."""
     board: str = "week"
     """Which board is hot for this purpose; one that does not exist leaves the part out."""
@@ -195,8 +203,9 @@ class RankingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     recommendations: Literal["on", "off", "auto"] = "off"
     """Whether hearts are also learnt from, for `/api/v1/recommend` and its siblings. `auto`: where
     the extra `ranking` is installed, as `heartcast demo` has it. Off, because it costs every
-    heart about 20 µs of one core, and memory for numpy (25 MB) and for what ``taste`` says per
-    user and item; the start loads all hearts, with some 100 bytes for each while it does."""
+    heart about 3 µs of one core while there are at most 4,096 items and 20 µs beyond, and memory for
+    numpy (25 MB) and for what ``taste`` says per user and item; the start loads all hearts, with some
+    100 bytes for each while it does."""
 
     taste: TasteOptions = msgspec.field(default_factory=TasteOptions)
     for_you: ForYouOptions = msgspec.field(default_factory=ForYouOptions)

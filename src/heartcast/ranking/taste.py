@@ -19,15 +19,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from heartcast.ranking.best import best
 from heartcast.ranking.fans import Fans
+from heartcast.ranking.grid import MOST_ITEMS, Grid
 from heartcast.ranking.histories import Histories
 from heartcast.ranking.interactions import Floats, Ints
 from heartcast.ranking.nearness import Indices, Nearness, Strengths
+from heartcast.ranking.numbers import Numbers
 from heartcast.ranking.options import TasteOptions
+from heartcast.ranking.people import People, fade
 from heartcast.ranking.together import Together
 
-# More groups leave fewer scores above the bound, and cost more to look through.
-_GROUPS_PER_PLACE = 8
 # Confidences are gathered as whole millionths among other integers.
 _SURE_UNITS = 1_000_000
 
@@ -60,16 +62,14 @@ class Taste:
 
     def __init__(self, options: TasteOptions) -> None:
         self._options = options
-        self._users: dict[str, int] = {}
-        self._user_ids: list[str] = []
-        self._items: dict[str, int] = {}
-        self._item_ids: list[str] = []
-        nearness = Nearness(options.reach, options.half_gap)
+        self._users = Numbers(options.max_users)
+        self._items = Numbers(options.max_items)
+        nearness = self._nearness = Nearness(options.reach, options.half_gap)
         self._histories = Histories(options.history, nearness)
         self._fans = Fans(options.fans)
-        self._together = Together(options.partners, options.shrink, nearness)
-        steps = np.arange(options.history - 1, -1, -1)
-        self._fade = np.exp2(-np.minimum(steps / options.half_life_events, 60)).astype(np.float32)
+        self._together: Grid | Together = Grid(options.shrink, nearness)
+        self._people = People(options, self._histories, self._fans)
+        self._fade = fade(options.history, options.half_life_events)
         self.untracked = 0
         """Events of users or items beyond the bounds."""
 
@@ -136,10 +136,10 @@ class Taste:
 
     def has(self, user_id: str) -> set[str]:
         """The items of a user's history."""
-        user = self._users.get(user_id)
+        user = self._users.find(user_id)
         if user is None:
             return set()
-        return {self._item_ids[item] for item in self._histories.of(user)}
+        return {self._items.ids[item] for item in self._histories.of(user)}
 
     def alike(self, item_ids: Sequence[str]) -> Floats:
         """How alike given items are, 0 to 1: float64[n, n], 1 on the diagonal. Items that are
@@ -149,19 +149,13 @@ class Taste:
         table = np.eye(len(item_ids))
         if not known:
             return table
-        # Place of each item among the candidates, -1 for others; the last one is for free places.
-        position = np.full(len(self._item_ids) + 1, -1)
-        position[items] = known
-        partners, alike = self._together.rows(items)
-        others = position[partners]
-        lines, columns = np.nonzero(others >= 0)
-        table[np.array(known)[lines], others[lines, columns]] = alike[lines, columns]
-        return np.maximum(table, table.T)
+        table[np.ix_(known, known)] += self._together.between(items)
+        return table
 
     def because(self, user_id: str, item_id: str) -> tuple[tuple[str, int], ...]:
         """Which newest items of a user speak for an item, strongest first, at most three,
         each with how many people have both."""
-        user, item = self._users.get(user_id), self._items.get(item_id)
+        user, item = self._users.find(user_id), self._items.find(item_id)
         if user is None or item is None:
             return ()
         history, strengths, _ = self._recent(user)
@@ -169,7 +163,7 @@ class Taste:
 
     def because_for(self, item_ids: Sequence[str], item_id: str) -> tuple[tuple[str, int], ...]:
         """The same for a session's items, oldest first."""
-        item = self._items.get(item_id)
+        item = self._items.find(item_id)
         history, strengths, _ = self._session(item_ids)
         return () if item is None else self._because(history, strengths, item)
 
@@ -184,7 +178,7 @@ class Taste:
             is_allowed: Only these items; None for all.
             explain: Say which items of the history led to each.
         """
-        user = self._users.get(user_id)
+        user = self._users.find(user_id)
         if user is None:
             return []
         history, strengths, everything = self._recent(user)
@@ -201,35 +195,35 @@ class Taste:
         """How well given items go with a user's newest ones: float64[len(item_ids)], NaN for
         items or users that are not known."""
         scores = np.full(len(item_ids), np.nan)
-        user = self._users.get(user_id)
+        user = self._users.find(user_id)
         if user is None:
             return scores
         history, strengths, _ = self._recent(user)
-        every = self._together.score(history, strengths, len(self._item_ids))
+        every = self._together.score(history, strengths, len(self._items))
         for place, item_id in enumerate(item_ids):
-            item = self._items.get(item_id)
+            item = self._items.find(item_id)
             if item is not None:
                 scores[place] = every[item]
         return scores
 
     def similar(self, item_id: str, count: int) -> list[Suggestion]:
         """The items that go with one item, best first; empty for unknown items."""
-        item = self._items.get(item_id)
+        item = self._items.find(item_id)
         if item is None:
             return []
         partners, alike = self._together.similar(item)
-        best = np.argsort(-alike, kind="stable")[:count]
-        return [Suggestion(self._item_ids[partners[place]], float(alike[place])) for place in best]
+        order = best(alike.astype(np.float64), np.empty(0, dtype=np.int32), count)
+        return [Suggestion(self._items.ids[partners[place]], float(alike[place])) for place in order]
 
     def neighbours(self, user_id: str, count: int) -> list[Neighbour]:
         """The people most like a user, most similar first; empty for unknown users."""
-        user = self._users.get(user_id)
+        user = self._users.find(user_id)
         if user is None:
             return []
-        found, alike = self._neighbours(user)
-        best = np.argsort(-alike, kind="stable")[:count]
+        found, alike = self._people.like(user, self.users, self.items)
         return [
-            Neighbour(self._user_ids[found[place]], float(alike[place])) for place in best if alike[place] > 0
+            Neighbour(self._users.ids[other], float(similarity))
+            for other, similarity in zip(found[:count].tolist(), alike.tolist(), strict=False)
         ]
 
     def recommend_by_people(
@@ -240,19 +234,14 @@ class Taste:
         Args:
             is_allowed: Only these items; None for all.
         """
-        user = self._users.get(user_id)
+        user = self._users.find(user_id)
         if user is None:
             return []
-        found, alike = self._neighbours(user)
-        best = np.argsort(-alike, kind="stable")[: self._options.neighbours]
-        found, alike = found[best], alike[best].astype(np.float32)
-        entries, worth = self._newest(found)
-        worth *= alike[:, None]
-        scores = _sum_by(np.maximum(entries, 0).ravel(), worth.ravel(), len(self._item_ids))
+        scores = self._people.scores(user, self.users, self.items)
         scores = self._only(scores, is_allowed)
         return [
-            Suggestion(self._item_ids[item], float(scores[item]))
-            for item in _best(scores, self._histories.of(user), count)
+            Suggestion(self._items.ids[item], float(scores[item]))
+            for item in best(scores, self._histories.of(user), count)
         ]
 
     def settle(self) -> None:
@@ -262,7 +251,7 @@ class Taste:
 
     def rebuild(self) -> None:
         """Count afresh what goes together, from the histories as they are."""
-        self._together.rebuild(self._histories.items[: len(self._user_ids)], len(self._item_ids))
+        self._together.rebuild(self._histories.items[: len(self._users)], len(self._items))
 
     def _add(self, events: Sequence[Event]) -> None:
         """Take events of different people."""
@@ -277,36 +266,39 @@ class Taste:
         sure = np.array([min(events[n][2], 1.0) for n in tracked], dtype=np.float32)
         pairs, is_new = self._histories.put(people, hearted, sure)
         self._together.note(pairs)
-        self._together.count_people(hearted[is_new], 1)
+        self._together.holders.count(hearted[is_new], 1)
         self._fans.greet(hearted[is_new], people[is_new])
 
     def _remove(self, user_id: str, item_id: str) -> None:
-        user, item = self._users.get(user_id), self._items.get(item_id)
+        user, item = self._users.find(user_id), self._items.find(item_id)
         pairs = None if user is None or item is None else self._histories.take(user, item)
         if pairs is None:
             return
         assert user is not None
         assert item is not None
         self._together.note(pairs)
-        self._together.count_people(np.array([item], dtype=np.int32), -1)
+        self._together.holders.count(np.array([item], dtype=np.int32), -1)
         self._fans.leave(item, user)
 
     def _user(self, user_id: str) -> int | None:
-        user = self._users.get(user_id)
-        if user is None and len(self._user_ids) < self._options.max_users:
-            user = self._users[user_id] = len(self._user_ids)
-            self._user_ids.append(user_id)
+        user = self._users.take(user_id)
+        if user is not None:
             self._histories.grow(user + 1)
         return user
 
     def _item(self, item_id: str) -> int | None:
-        item = self._items.get(item_id)
-        if item is None and len(self._item_ids) < self._options.max_items:
-            item = self._items[item_id] = len(self._item_ids)
-            self._item_ids.append(item_id)
+        item = self._items.take(item_id)
+        if item is not None:
+            if item == MOST_ITEMS and isinstance(self._together, Grid):
+                self._leave(self._together)
             self._together.grow(item + 1)
             self._fans.grow(item + 1)
         return item
+
+    def _leave(self, grid: Grid) -> None:
+        """There is one item too many for a number for every pair."""
+        self._together = Together(self._options.partners, self._options.shrink, self._nearness)
+        self._together.take_over(grid, MOST_ITEMS)
 
     def _recent(self, user: int) -> tuple[Indices, Strengths, Indices]:
         """The newest items, their strengths, and all items of a user's history."""
@@ -333,12 +325,12 @@ class Taste:
         is_allowed: Sequence[str] | None,
         explain: bool,
     ) -> list[Suggestion]:
-        scores = self._only(self._together.score(history, strengths, len(self._item_ids)), is_allowed)
-        best = _best(scores, excluded, count)
-        reasons = [self._because(history, strengths, item) if explain else () for item in best]
+        scores = self._only(self._together.score(history, strengths, len(self._items)), is_allowed)
+        found = best(scores, excluded, count)
+        reasons = [self._because(history, strengths, item) if explain else () for item in found]
         return [
-            Suggestion(self._item_ids[item], float(scores[item]), because)
-            for item, because in zip(best, reasons, strict=True)
+            Suggestion(self._items.ids[item], float(scores[item]), because)
+            for item, because in zip(found, reasons, strict=True)
         ]
 
     def _only(self, scores: Floats, is_allowed: Sequence[str] | None) -> Floats:
@@ -350,39 +342,12 @@ class Taste:
         return kept
 
     def _because(self, history: Indices, strengths: Strengths, item: int) -> tuple[tuple[str, int], ...]:
-        partners, alike = self._together.rows(history)
-        rows, places = np.nonzero(partners == item)
-        parts = strengths[rows] * alike[rows, places]
-        strongest = history[rows[np.argsort(-parts, kind="stable")[:3]]]
+        parts = strengths * self._together.toward(history, item)
+        order = np.argsort(-parts, kind="stable")[:3]
+        strongest = history[order[parts[order] > 0]]
         reasons = strongest.tolist()
         shared = self._fans.shared(item, reasons)
-        return tuple((self._item_ids[one], fans) for one, fans in zip(reasons, shared, strict=True))
-
-    def _newest(self, users: Ints) -> tuple[Indices, Strengths]:
-        """What people have hearted lately, -1 in free places, and how strongly it counts."""
-        compared = self._options.compared
-        entries = self._histories.items[users, -compared:]
-        return entries, self._histories.sure[users, -compared:] * self._fade[-compared:]
-
-    def _neighbours(self, user: int) -> tuple[Ints, Floats]:
-        """Candidates that share newest items, and their similarity."""
-        options = self._options
-        history, strengths, _ = self._recent(user)
-        fans = self._fans.people[history]
-        is_there = fans >= 0
-        weights = np.broadcast_to(strengths[:, None], fans.shape)[is_there]
-        shared = _sum_by(fans[is_there], weights, len(self._user_ids))
-        # Three times as many as are kept: the exact cosine may order them differently.
-        found = _best(shared, np.array([user], dtype=np.int32), 3 * options.neighbours)
-        # One place more than there are items takes what the empty places (-1) point at.
-        mine = np.zeros(len(self._item_ids) + 1, dtype=np.float32)
-        entries, own = self._newest(np.array([user]))
-        mine[entries[0]] = own[0]
-        mine[-1] = 0
-        entries, theirs = self._newest(found)
-        products = (mine[entries] * theirs).sum(axis=1)
-        norms = np.sqrt((theirs**2).sum(axis=1)) * np.sqrt((mine**2).sum())
-        return found, (products / (norms + options.people_shrink)).astype(np.float64)
+        return tuple((self._items.ids[one], fans) for one, fans in zip(reasons, shared, strict=True))
 
 
 def _rounds(events: Iterable[Event]) -> list[list[Event]]:
@@ -395,24 +360,3 @@ def _rounds(events: Iterable[Event]) -> list[list[Event]]:
             rounds.append([])
         rounds[place].append(event)
     return rounds
-
-
-def _sum_by(indices: Indices, worth: Strengths, n: int) -> Floats:
-    return np.bincount(indices, weights=worth, minlength=n).astype(np.float64, copy=False)
-
-
-def _best(scores: Floats, excluded: Indices, count: int) -> Ints:
-    """Indices of the highest scores above 0, best first, equals by index; none of ``excluded``.
-
-    Selecting from thousands of floats costs more than everything before it. So the scores
-    are dealt into groups first: the count-th highest of the groups' maxima is a bound that
-    at least ``count`` scores reach, and few others do.
-    """
-    scores[excluded] = 0
-    bound = 0.0
-    groups = _GROUPS_PER_PLACE * count
-    if 0 < groups < len(scores) // 2:
-        dealt = scores[: len(scores) // groups * groups].reshape(-1, groups)
-        bound = float(np.partition(dealt.max(axis=0), groups - count)[groups - count])
-    found = np.flatnonzero(scores >= bound) if bound > 0 else np.flatnonzero(scores > 0)
-    return found[np.argsort(-scores[found], kind="stable")[:count]]

@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from heartcast.ranking.grid import Grid
+from heartcast.ranking.holders import Holders
 from heartcast.ranking.interactions import Floats, Ints
 from heartcast.ranking.nearness import Indices, Nearness, Pairs, Strengths, joined
 
 _EMPTY = -1
 # A chunk compares so many rows of partners at once: 16 MB with 200 partners.
 _PAIRS_AT_A_TIME = 20_000
-# Pairs of all items with all others that are counted in one flat array: 480 MB at most.
-_MOST_FLAT = 60_000_000
 _PEOPLE_AT_A_TIME = 20_000
 
 
@@ -37,7 +37,7 @@ class Together:
         nearness: What pairs are worth.
     """
 
-    __slots__ = ("_nearness", "_shrink", "_waiting", "_width", "counts", "partners", "people", "roots")
+    __slots__ = ("_nearness", "_shrink", "_waiting", "_width", "counts", "holders", "partners")
 
     def __init__(self, width: int, shrink: float, nearness: Nearness) -> None:
         self._width = width
@@ -48,27 +48,27 @@ class Together:
         """Partner items per item, in no order; -1 is a free place."""
         self.counts = np.zeros((0, width), dtype=np.float32)
         """Nearness summed over the people who have both: 0 where the place is free."""
-        self.people = np.zeros(0, dtype=np.int32)
-        """People who have the item."""
-        self.roots = np.zeros(0, dtype=np.float32)
-        """Root of ``people``, at least 1."""
+        self.holders = Holders()
+        """Who has the items."""
 
     def grow(self, items: int) -> None:
         """Make room for at least so many items."""
-        have = len(self.people)
-        if items <= have:
-            return
-        # By half again: copying stays a constant share of the work.
-        more = max(items, have + have // 2, 64) - have
-        self.partners = np.concatenate((self.partners, np.full((more, self._width), _EMPTY, dtype=np.int32)))
-        self.counts = np.concatenate((self.counts, np.zeros((more, self._width), dtype=np.float32)))
-        self.people = np.concatenate((self.people, np.zeros(more, dtype=np.int32)))
-        self.roots = np.concatenate((self.roots, np.ones(more, dtype=np.float32)))
+        self.holders.grow(items)
+        more = len(self.holders) - len(self.partners)
+        if more:
+            self.partners = np.concatenate((self.partners, np.full((more, self._width), _EMPTY, np.int32)))
+            self.counts = np.concatenate((self.counts, np.zeros((more, self._width), dtype=np.float32)))
 
-    def count_people(self, items: Indices, change: int) -> None:
-        """As many people more (or, below 0, fewer) have each of these items, which may repeat."""
-        np.add.at(self.people, items, change)
-        self.roots[items] = np.sqrt(np.maximum(self.people[items], 1))
+    def take_over(self, grid: Grid, n_items: int) -> None:
+        """Go on with what a grid knows of so many items."""
+        self.holders = grid.holders
+        self.grow(n_items)
+        for start, block in grid.blocks(n_items):
+            self._keep_best(start, block)
+
+    @property
+    def _roots(self) -> Strengths:
+        return self.holders.roots
 
     def note(self, pairs: Pairs) -> None:
         """Pairs changed; they count from the next ``settle``."""
@@ -82,7 +82,7 @@ class Together:
         items, others, worth = joined(self._waiting)
         self._waiting = []
         # Each pair stands in both rows; equal pairs become one with the sum.
-        size = len(self.people)
+        size = len(self.holders)
         rows, partners = np.concatenate((items, others)), np.concatenate((others, items))
         pairs, places = np.unique(rows.astype(np.int64) * size + partners, return_inverse=True)
         sums = np.bincount(places, weights=np.concatenate((worth, worth))).astype(np.float32)
@@ -95,19 +95,26 @@ class Together:
         row = self.partners[item]
         taken = row != _EMPTY
         partners, counts = row[taken], self.counts[item, taken]
-        return partners, counts / (self.roots[item] * self.roots[partners] + np.float32(self._shrink))
+        return partners, counts / (self._roots[item] * self._roots[partners] + np.float32(self._shrink))
 
-    def rows(self, items: Ints | Indices) -> tuple[Indices, Strengths]:
-        """Partners of several items, -1 in free places, and how alike they are."""
-        # take() is several times as fast as indexing here. Clipping makes item 0 of a free
-        # place, whose count is 0 anyway.
-        partners = self.partners.take(items, axis=0)
-        alike = self.counts.take(items, axis=0)
-        norms = self.roots.take(partners, mode="clip")
-        norms *= self.roots.take(items)[:, None]
-        norms += np.float32(self._shrink)
-        alike /= norms
-        return partners, alike
+    def toward(self, items: Indices, item: int) -> Strengths:
+        """How alike each of the items is to one: float32[len(items)]."""
+        partners, alike = self._rows(items)
+        alike[partners != item] = 0
+        summed: Strengths = alike.sum(axis=1)
+        return summed
+
+    def between(self, items: Ints) -> Strengths:
+        """How alike items are to each other, each named once: float32[n, n], 0 on the diagonal."""
+        # Place of each item among them, -1 for others; the last one is for free places.
+        position = np.full(len(self.holders) + 1, -1)
+        position[items] = np.arange(len(items))
+        partners, alike = self._rows(items)
+        others = position[partners]
+        table = np.zeros((len(items), len(items)), dtype=np.float32)
+        lines, columns = np.nonzero(others >= 0)
+        table[lines, others[lines, columns]] = alike[lines, columns]
+        return np.maximum(table, table.T)
 
     def score(self, history: Indices, strengths: Strengths, n_items: int) -> Floats:
         """How well every item goes with a history: float64[n_items].
@@ -117,7 +124,7 @@ class Together:
             strengths: What each of them counts, same length.
             n_items: Items there are; partners are always among them.
         """
-        partners, alike = self.rows(history)
+        partners, alike = self._rows(history)
         alike *= strengths[:, None]
         # A free place says item -1; its count is 0, so item 0 may as well take it.
         np.maximum(partners, 0, out=partners)
@@ -133,47 +140,46 @@ class Together:
         """
         fresh = Together(self._width, self._shrink, self._nearness)
         fresh.grow(n_items)
-        fresh.count_people(histories[histories >= 0], 1)
+        fresh.holders.count(histories[histories >= 0], 1)
         for start, block in self._blocks(histories, n_items):
             fresh._keep_best(start, block)
         self._waiting = []
-        for name in ("partners", "counts", "people", "roots"):
+        for name in ("partners", "counts", "holders"):
             setattr(self, name, getattr(fresh, name))
 
     def _blocks(self, histories: Indices, n_items: int) -> Iterator[tuple[int, NDArray[np.floating]]]:
         """Nearness of items to all items, some rows at a time."""
-        is_flat = n_items * n_items <= _MOST_FLAT
-        near = self._flat(histories, n_items) if is_flat else self._sparse(histories, n_items)
+        near = self._near(histories, n_items)
         step = max(1, 4_000_000 // max(1, n_items))
         for start in range(0, n_items, step):
-            block = near[start : start + step]
-            yield start, block if isinstance(block, np.ndarray) else block.toarray()
+            yield start, near[start : start + step].toarray()
 
-    def _flat(self, histories: Indices, n_items: int) -> Floats:
-        near = np.zeros((n_items, n_items))
-        flat = near.reshape(-1)
-        for gap in range(1, self._gaps(histories) + 1):
-            earlier, later = self._nearness.all_pairs(histories, gap)
-            flat += np.bincount(earlier * n_items + later, minlength=len(flat)) * self._nearness.worth[gap]
-        return near + near.T
-
-    def _sparse(self, histories: Indices, n_items: int) -> sparse.csr_array:
+    def _near(self, histories: Indices, n_items: int) -> sparse.csr_array:
         near = sparse.csr_array((n_items, n_items))
         for begin in range(0, len(histories), _PEOPLE_AT_A_TIME):
             some = histories[begin : begin + _PEOPLE_AT_A_TIME]
-            parts = [self._nearness.all_pairs(some, gap) for gap in range(1, self._gaps(some) + 1)]
+            parts = [self._nearness.all_pairs(some, gap) for gap in range(1, self._nearness.gaps(some) + 1)]
             worth = [np.full(len(part[0]), self._nearness.worth[gap]) for gap, part in enumerate(parts, 1)]
             earlier, later = (np.concatenate(columns) for columns in zip(*parts, strict=True))
             near = near + sparse.csr_array((np.concatenate(worth), (earlier, later)), shape=near.shape)
         return (near + near.T).tocsr()
 
-    def _gaps(self, histories: Indices) -> int:
-        return min(self._nearness.reach, int(histories.shape[1]) - 1)
+    def _rows(self, items: Ints | Indices) -> tuple[Indices, Strengths]:
+        """Partners of several items, -1 in free places, and how alike they are."""
+        # take() is several times as fast as indexing here. Clipping makes item 0 of a free
+        # place, whose count is 0 anyway.
+        partners = self.partners.take(items, axis=0)
+        alike = self.counts.take(items, axis=0)
+        norms = self._roots.take(partners, mode="clip")
+        norms *= self._roots.take(items)[:, None]
+        norms += np.float32(self._shrink)
+        alike /= norms
+        return partners, alike
 
     def _keep_best(self, start: int, block: NDArray[np.floating]) -> None:
         n_rows, n_items = block.shape
         width = min(self._width, n_items)
-        alike = block / (self.roots[start : start + n_rows, None] * self.roots[:n_items] + self._shrink)
+        alike = block / (self._roots[start : start + n_rows, None] * self._roots[:n_items] + self._shrink)
         best = np.argpartition(-alike, width - 1, axis=1)[:, :width].astype(np.int32)
         counts = np.take_along_axis(block, best, axis=1)
         best[counts == 0] = _EMPTY
@@ -197,12 +203,12 @@ class Together:
 
     def _insert(self, rows: Ints, partners: Ints, counts: Strengths) -> None:
         """Distinct pairs that no row has yet, ordered by row: into the weakest places."""
-        strength = counts / (self.roots[rows] * self.roots[partners] + np.float32(self._shrink))
+        strength = counts / (self._roots[rows] * self._roots[partners] + np.float32(self._shrink))
         order = np.lexsort((-strength, rows))
         rows, partners, counts, strength = rows[order], partners[order], counts[order], strength[order]
         touched, firsts, each = np.unique(rows, return_index=True, return_counts=True)
         alike = self.counts[touched] / (
-            self.roots[touched][:, None] * self.roots[self.partners[touched]] + np.float32(self._shrink)
+            self._roots[touched][:, None] * self._roots[self.partners[touched]] + np.float32(self._shrink)
         )
         # Few rows get more than a handful at a time: finding a minimum again beats sorting them all.
         for turn in range(int(each.max())):

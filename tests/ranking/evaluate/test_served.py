@@ -22,5 +22,5 @@ def test_the_running_code_is_asked_like_any_client_and_beats_popularity_where_th
     served = evaluate(Served(), split).overall
     # Three items of the topic are left for each user: finding the topic finds the item.
     # What is hot has its share, and here it leads astray.
-    assert served["R@10"] > 0.9
+    assert served["R@10"] > 0.95
     assert evaluate(Popular(), split).overall["R@10"] < 0.6
