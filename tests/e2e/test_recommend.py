@@ -113,4 +113,4 @@ def test_they_can_be_turned_off(serve: Callable[..., RunningServer]) -> None:
     server = serve("--in-memory", environ={"HEARTCAST_RANKING__RECOMMENDATIONS": "off"})
 
     answer = httpx2.get(f"{server.url}/api/v1/recommend/ann")
-    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert (answer.status_code, answer.json()["code"]) == (404, "switched_off")
