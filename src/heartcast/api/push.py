@@ -21,7 +21,7 @@ that can be asked for. Every write takes an ``Idempotency-Key``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -41,7 +41,7 @@ from heartcast.api.push_composed import Compose
 from heartcast.api.push_once import Tickets
 from heartcast.api.push_post import MAX_BATCH, PushAccepted
 from heartcast.api.route import Answer, Call, Route
-from heartcast.push.health import ShardHealth, worst_of
+from heartcast.push.health import EMPTY, ShardHealth, stood_still, worst_of
 from heartcast.push.routes import RouteHealth
 from heartcast.push.service import PushService
 
@@ -141,18 +141,26 @@ def routes(
 
 
 def health(
-    services: Iterable[PushService], degraded: list[str], shared: Iterable[RouteHealth] = ()
+    services: Iterable[PushService],
+    degraded: list[str],
+    shared: Iterable[RouteHealth] = (),
+    stalled: Mapping[int, int] | None = None,
 ) -> Answer:
     """The answer to a probe, of these services and with these names of what works only in part.
 
     Args:
         shared: Ways out that the services share.
+        stalled: Shards that stand still for another reason than their queues, with the milliseconds.
     """
+    stalled = stalled or {}
     shards, routes = [], list(shared)
     for service in services:
         size = service.delivery.merging.size
         shards += [(shard, size) for shard in service.health()]
         routes += service.route_health()
+    shards = [(stood_still(shard, stalled.get(shard.id, 0)), size) for shard, size in shards]
+    absent = stalled.keys() - {shard.id for shard, _ in shards}
+    shards += [(stood_still(EMPTY._replace(id=shard), stalled[shard]), 1) for shard in sorted(absent)]
     is_stalled = any(shard.is_stalled for shard, _ in shards)
     status = "stalled" if is_stalled else "degraded" if degraded else "ok"
     states = [_shard_state(shard, size) for shard, size in shards]

@@ -79,7 +79,7 @@ def state_of(push: Push, shard: int, gates: list[str], ttl_ms: int, receipts: di
         attempts=push.attempts + asked.posted,
         timestamp=rfc3339(push.accepted_ms),
         changed_at=rfc3339(push.changed_ms),
-        attempted_at=rfc3339(push.attempted_ms) if push.attempted_ms else None,
+        attempted_at=rfc3339(push.attempted_ms) if push.attempted_ms > 0 else None,
         priority=asked.priority.value,
         category=asked.category or None,
         locale=asked.locale or None,

@@ -27,6 +27,7 @@ from heartcast.api.route import Route
 from heartcast.api.track import Tracking
 from heartcast.app import guards, instruments
 from heartcast.app.admin import admin_server
+from heartcast.app.canary import Canary
 from heartcast.app.cluster import Cluster
 from heartcast.app.effects import effects
 from heartcast.app.inbox_channel import deliver_by
@@ -141,7 +142,8 @@ def assemble(
     hub.on_send = pushes.on_send
 
     publications = open_streams(settings, clock, loop)
-    metrics, readiness = Metrics(), Readiness(asks=[cluster.why_not])
+    canary = Canary(cluster.membership.node, cluster.post, hub, clock.monotonic_s)
+    metrics, readiness = Metrics(), Readiness(asks=[cluster.why_not, canary.why_not])
     panel = instruments.panel(hub, hearts)
     routes = [
         *visitors.routes(hearts),
@@ -203,6 +205,7 @@ def assemble(
         boards=boards,
         live_hot=live_hot,
         cluster=cluster,
+        canary=canary,
         personal=recommending,
         views=views,
         pushes=pushes,

@@ -110,6 +110,7 @@ class _Lifespan:
             await system.personal.restore()
         await system.views.rebuild()
         system.realtime.start()
+        system.canary.start()
         await system.pushes.open()
         system.pushes.start()
         server = Server(

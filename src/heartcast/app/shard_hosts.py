@@ -78,6 +78,8 @@ class ShardHosts:
         )
         self._hosts: dict[int, Host] = {}
         self._loading: dict[int, asyncio.Task[None]] = {}
+        self._gained_s: dict[int, float] = {}
+        """The loop's time at which each shard became ours that is still being loaded."""
         self._closing: set[asyncio.Task[None]] = set()
         self._polling: asyncio.TimerHandle | None = None
         self._wakes: set[int] = set()
@@ -108,10 +110,21 @@ class ShardHosts:
         """How much of all shards is here, 0 to 1."""
         return len(self._hosts) / self.parts.options.shards
 
+    def stalled(self) -> dict[int, int]:
+        """Shards of ours that stand still for another reason than their queues, with the milliseconds:
+        they cannot be loaded, or what was accepted elsewhere cannot be read from Redis."""
+        since_s = dict(self._gained_s)
+        for host in self:
+            if (failing_s := host.taken.store.failing_since_s) is not None:
+                since_s[host.shard] = failing_s
+        now_s, after_s = self.parts.loop.time(), self.parts.options.stalled_after_s
+        return {shard: round((now_s - s) * 1000) for shard, s in since_s.items() if now_s - s > after_s}
+
     # ── coming and going ─────────────────────────────────────────────────────
 
     def _gain(self, shard: int, epoch: int) -> None:
         self._drop(shard)
+        self._gained_s[shard] = self.parts.loop.time()
         self._loading[shard] = self.parts.loop.create_task(
             self._load(shard, epoch), name=f"take shard {shard}"
         )
@@ -145,6 +158,7 @@ class ShardHosts:
     def _host(self, host: Host) -> None:
         self._hosts[host.shard] = host
         self._loading.pop(host.shard, None)
+        self._gained_s.pop(host.shard, None)
         # Redis is faster with this news than our lease: somebody else has it for certain.
         host.taken.store.on_fenced = lambda: self._lose(host.shard)
         host.start()
@@ -154,6 +168,7 @@ class ShardHosts:
         self._drop(shard)
 
     def _drop(self, shard: int) -> None:
+        self._gained_s.pop(shard, None)
         if (loading := self._loading.pop(shard, None)) is not None:
             loading.cancel()
         if (host := self._hosts.pop(shard, None)) is not None:

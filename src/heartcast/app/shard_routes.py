@@ -156,7 +156,8 @@ class ShardRoutes:
         return None
 
     def _health(self, call: Call) -> Answer:
-        return push_routes.health(self._hosts.services(), self._degraded(), self._hosts.posts.health())
+        hosts = self._hosts
+        return push_routes.health(hosts.services(), self._degraded(), hosts.posts.health(), hosts.stalled())
 
     # ── one shard ────────────────────────────────────────────────────────────
 

@@ -9,6 +9,7 @@ from litestar import Litestar
 
 from heartcast.api.admission import Admission
 from heartcast.api.auth import Authenticator
+from heartcast.app.canary import Canary
 from heartcast.app.cluster import Cluster
 from heartcast.app.effects import Effects
 from heartcast.app.heart_news import HeartNews
@@ -73,6 +74,7 @@ class System:
     boards: HotBoards
     live_hot: LiveHot
     cluster: Cluster
+    canary: Canary
     personal: Personal | None
     """Recommendations; None where they are off."""
     views: Views

@@ -23,6 +23,16 @@ class ShardHealth(NamedTuple):
     is_stalled: bool
 
 
+EMPTY = ShardHealth(0, 0, 0, 0.0, 0, 0, is_stalled=False)
+
+
+def stood_still(shard: ShardHealth, still_ms: int) -> ShardHealth:
+    """A shard of which something else than its queues says that it does not move; 0: nothing does."""
+    if not still_ms:
+        return shard
+    return shard._replace(last_progress_ms=max(shard.last_progress_ms, still_ms), is_stalled=True)
+
+
 def health_of(shard: Shard, now_s: float, now_ms: int, stalled_after_ms: float) -> ShardHealth:
     """One shard's queues, and whether they move.
 

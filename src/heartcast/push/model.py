@@ -45,6 +45,7 @@ class State(Enum):
 _LIVING = frozenset((State.QUEUED, State.DEFERRED, State.SENDING, State.SENT))
 
 
+BEFORE_US = -1
 MAX_ROUNDS = 20
 """Verdicts kept of one push; of more, the oldest go."""
 
@@ -150,7 +151,8 @@ class Push(msgspec.Struct, gc=False, eq=False):
     attempts: int = 0
     """How often it was handed to a session of the user."""
     attempted_ms: int = 0
-    """Wall time of the last attempt; 0 before the first."""
+    """Wall time of the last attempt; 0 before the first; ``BEFORE_US`` when it was in the inbox when
+    this process, or this owner of its shard, took over: nobody knows whether it has been sent."""
     data: bytes | None = None
     """What clients get, once rendered."""
     gated_ms: int = 0

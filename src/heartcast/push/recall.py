@@ -5,7 +5,8 @@ one thread, and a push is marked before it is handed on: at the moment of the ca
 left or it has not. One that has not ends there and then, and the answer waits until that
 is on the disk, so that a crash cannot bring it back.
 
-A push in the inbox of a user who is away has not left: no device has seen it.
+A push in the inbox of a user who is away has not left: no device has seen it. After a restart, or
+when its shard has another owner, nobody knows that any more of what is in the inbox: it counts as left.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class Recall:
                 self._waiting.no_longer(push)
             ended = (push,)
             self._end(push, now_ms)
-        elif push.state is State.SENT and not (push.attempts or push.asked.posted):
+        elif push.state is State.SENT and not (push.attempts or push.attempted_ms or push.asked.posted):
             self._end(push, now_ms)
             # Not lost: there is nothing that its user should make up for.
             self._settling.settle([push], is_lost=False, now_ms=now_ms)

@@ -174,6 +174,8 @@ class ShardStore:
         """Stream entry of each push that waits in the stream, by push id."""
         self.failures = 0
         """Groups that could not be written."""
+        self.failing_since_s: float | None = None
+        """The loop's time of the first group in a row that could not be written; None: the last one was."""
         self.groups = 0
         """Groups written."""
         self.arrivals: list[Push] = []
@@ -318,6 +320,7 @@ class ShardStore:
             return
         self.must_reread = False
         """Whether it is not known what became of the last group, and of pushes in it."""
+        self.failing_since_s = None
         self.groups += 1
         for push_id in group.leaving:
             self.entries.pop(push_id, None)
@@ -348,6 +351,8 @@ class ShardStore:
             self.on_fenced()
             self._wrote.set()
             return
+        if self.failing_since_s is None:
+            self.failing_since_s = self._loop.time()
         # It may have been run all the same: then entries were read whose answer never came.
         self.must_reread = True
         if not self._is_lost:

@@ -33,7 +33,7 @@ from heartcast.push.intake import Intake
 from heartcast.push.journal import Change, Journal, Note
 from heartcast.push.journal.memory import MemoryJournal
 from heartcast.push.ledger import Ledger
-from heartcast.push.model import Push
+from heartcast.push.model import BEFORE_US, Push
 from heartcast.push.once import KIND as ONCE
 from heartcast.push.once import Once
 from heartcast.push.options import PushOptions
@@ -260,6 +260,7 @@ class PushService:
         """Take up what inbox and journal kept, and begin to work."""
         self._restore_notes()
         for push in self.inbox.kept():
+            push.attempted_ms = BEFORE_US
             self.ledger.restore(push)
             if push.extra is not None:
                 self.waiting.watch_ttl(push)

@@ -88,6 +88,9 @@ class Hub:
         self.mode = mode
         self.node = node
         self.wheel = wheel
+        self._broker = broker
+        self._canary = ""
+        self._heard: Callable[[], None] = lambda: None
         broker.follow(self)
         self._local_log, self._local_broker = local_log, MemoryBroker(clock)
         self._local_broker.follow(self)
@@ -224,6 +227,16 @@ class Hub:
         self._enqueue(room, publication)
         return len(room)
 
+    def listen_for_canary(self, channel: str, heard: Callable[[], None]) -> None:
+        """Call ``heard`` for each ``send_canary`` that comes back. No client can subscribe to the
+        channel: its namespace does not exist."""
+        self._canary, self._heard = channel, heard
+        self._broker.watch(channel, _sent)
+
+    def send_canary(self) -> None:
+        """Publish to oneself, on the way that all publications take."""
+        self._broker.publish(self._canary, Publication(b"{}", 0), _sent)
+
     def is_watched(self, channel: str) -> bool:
         """Whether anyone is subscribed in this process."""
         return channel in self._rooms
@@ -318,6 +331,8 @@ class Hub:
         room = self._rooms.get(channel)
         if room is not None:
             self._enqueue(room, publication)
+        elif channel == self._canary:
+            self._heard()
 
     def announced(self, channel: str, line: bytes) -> None:
         """Called by the broker: somebody came or went."""

@@ -60,6 +60,10 @@ class PushSender(threading.Thread):
         """Titles."""
         self.refused: set[str] = set()
         """Titles."""
+        self.is_store_hurt = False
+        """Set it while Redis is cut off: what became of a write is not known then to the nodes either."""
+        self.doubtful: set[str] = set()
+        """Titles of requests that were repeated meanwhile."""
         self.repeats = 0
         """Requests that were sent again with their key."""
         self._addresses = addresses
@@ -114,6 +118,8 @@ class PushSender(threading.Thread):
                 (self.refused if body.get("code") in _NEVER_DONE else self.uncertain).add(title)
                 return
             self.repeats += 1
+            if self.is_store_hurt:
+                self.doubtful.add(title)
             time.sleep(_RESEND_S)
 
     def _post(self, user: str, title: str) -> tuple[int, dict[str, Any]]:
