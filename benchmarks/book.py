@@ -23,6 +23,7 @@ OURS = (
     "ranking",
     "identity",
     "resilience",
+    "overload",
     "tester",
     "outbox",
     "track",

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from heartcast.api.admission import Admission, LimitOptions, prefix_of
+from heartcast.api.push_post import weigh
 from heartcast.api.route import Answer, Call, Identity, Route
 from heartcast.resilience.shedding import Priority
 from heartcast.testing import ManualClock
@@ -125,18 +130,52 @@ def test_nobody_is_limited_when_limits_are_off(clock: ManualClock) -> None:
 
 def test_under_load_the_least_important_goes_first_and_the_critical_last(admission: Admission) -> None:
     def passing() -> set[Priority]:
-        return {each for each in Priority if admission.shed(replace(HEARTS, priority=each)) is None}
+        return {each for each in Priority if admission.shed(replace(HEARTS, priority=each), b"") is None}
 
-    admission.shedder.update(0.5)
+    admission.shedder.update(0.4)
     assert passing() == set(Priority)
-    admission.shedder.update(0.9)
+    admission.shedder.update(0.999)
     assert passing() == {Priority.CRITICAL, Priority.NORMAL}
-    admission.shedder.update(1.1)
+    admission.shedder.update(3.0)
     assert passing() == {Priority.CRITICAL}
-    refusal = admission.shed(HEARTS)
-    assert refusal is not None
-    assert refusal.status == 503
-    assert (b"retry-after", b"1") in refusal.headers
+    for route in (HEARTS, None):
+        refusal = admission.shed(route, b"")
+        assert refusal is not None
+        assert refusal.status == 503
+        assert (b"retry-after", b"1") in refusal.headers
+
+
+def test_a_push_is_as_important_as_its_sender_says(admission: Admission) -> None:
+    pushes = replace(HEARTS, weigh=weigh)
+    bodies = {
+        "critical": b'{"user_id":1,"template":"t","priority": "critical"}',
+        "normal": b'{"user_id":1,"template":"t"}',
+        "low": b'{"user_id":1,"template":"t","priority":"low"}',
+    }
+
+    def passing() -> set[str]:
+        return {name for name, body in bodies.items() if admission.shed(pushes, body) is None}
+
+    assert passing() == set(bodies)
+    admission.shedder.update(0.999)
+    assert passing() == {"critical", "normal"}
+    admission.shedder.update(3.0)
+    assert passing() == {"critical"}
+
+
+@given(st.text())
+def test_what_a_text_in_a_push_says_does_not_make_it_important(text: str) -> None:
+    said = f'{text}"priority":"critical"{text}'
+    assert weigh(json.dumps({"payload": {"title": said}}).encode()) is Priority.NORMAL
+    assert weigh(msgspec.json.encode({"payload": {said: said}})) is Priority.NORMAL
+
+
+def test_every_64th_request_has_a_look_at_the_load_itself(admission: Admission) -> None:
+    looks: list[int] = []
+    admission.peek = lambda: looks.append(1)
+    for _ in range(640):
+        admission.shed(HEARTS, b"")
+    assert len(looks) == 10
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from heartcast.api.body import decoder
+from heartcast.api.problems import problem
 from heartcast.api.route import ANONYMOUS, LATER, Answer, Call, Identity, Route
 from heartcast.core.errors import Conflict, Overloaded, Unauthenticated
 from heartcast.gateway.http import HttpProtocol
@@ -70,7 +71,7 @@ class World:
             identify=self.identify,
             upgrade_websocket=self.on_upgrade,
             open_stream=self.on_stream,
-            admit=lambda route: self.admitted,
+            admit=lambda route, body: self.admitted,
             limit=self.limit,
             observe=lambda index, ns: self.observed.append(index),
         )
@@ -258,6 +259,20 @@ async def test_one_connection_mixes_hot_and_cold_freely(start: Start) -> None:
             {"path": "/cold", "method": "POST", "body": "hello", "more": False},
         )
     assert world.port.counters.connections == 1
+
+
+async def test_a_request_for_the_application_is_refused_before_it_costs_anything_there(start: Start) -> None:
+    world, client = await start()
+    world.admitted = problem(Overloaded("later", retry_after_s=3))
+    status, headers, _ = await client.ask(get("/cold"))
+    assert (status, headers["retry-after"]) == (503, "3")
+    assert world.port.counters.requests_cold == 0
+    assert world.port.counters.rejected == {"shed": 1}
+    assert (world.port.open_answers, world.port.given) == (0, 0)
+
+    world.admitted = None
+    assert (await client.ask(get("/cold")))[0] == 200
+    assert (world.port.open_answers, world.port.given) == (0, 1)
 
 
 async def test_a_repeated_head_gives_the_same_answer_as_the_first_one(start: Start) -> None:
@@ -480,8 +495,6 @@ async def test_identity_and_admission_come_before_the_handler(start: Start) -> N
     assert (refused[0], code_of(refused)) == (401, "unauthenticated")
     known = await client.ask(post("/hot", b'{"user":"a"}', "Authorization: good"))
     assert json.loads(known[2])["me"] == "127.0.0.1"
-    from heartcast.api.problems import problem
-
     world.admitted = problem(Overloaded("later", retry_after_s=3))
     status, headers, _ = await client.ask(HOT)
     assert (status, headers["retry-after"]) == (503, "3")

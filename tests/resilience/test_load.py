@@ -4,6 +4,8 @@ import asyncio
 from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from benchmarks.outages import overload
 from heartcast.resilience.adaptive import Aimd, Gradient
@@ -25,33 +27,64 @@ def test_at_three_times_the_capacity_shedding_keeps_the_goodput_and_the_critical
 def test_the_least_important_goes_first_and_the_critical_last() -> None:
     shedder = Shedder()
     levels = []
-    for utilisation in (0.5, 0.7, 0.85, 1.0, 1.19, 1.2):
+    for utilisation in (0.4, 0.5, 0.75, 1.0, 19.9, 20.0):
         shedder.update(utilisation)
         levels.append(shedder.level)
 
     assert levels == [3, 2, 1, 0, 0, -1]
 
 
-def test_a_priority_comes_back_a_little_later_than_it_left() -> None:
+@pytest.mark.parametrize(
+    ("load", "passing"),
+    [(0.99, 300), (1.0, 300), (1.5, 225), (2.0, 150), (2.5, 75), (3.0, 0), (19.0, 0)],
+)
+def test_a_priority_goes_share_by_share_and_evenly(load: float, passing: int) -> None:
     shedder = Shedder()
-    levels = []
-    for utilisation in (0.7, 0.69, 0.66, 0.64):
-        shedder.update(utilisation)
-        levels.append(shedder.level)
+    shedder.update(load)
+    passed = [not shedder.refuses(Priority.NORMAL) for _ in range(300)]
 
-    assert levels == [2, 2, 2, 3]
-
-
-def test_a_late_event_loop_counts_as_full() -> None:
-    shedder, lag = Shedder(), LoopLag(0.1, now_s=0.0)
-    assert lag.tick(0.1) == 0.0
-    shedder.update(0.0, lag.tick(0.255))
-    assert shedder.refuses(Priority.NORMAL)
+    assert sum(passed) == passing
+    assert {sum(passed[at : at + 20]) for at in range(0, 300, 20)} == {passing // 15}
+    assert shedder.shed == [0, 300 - passing, 0, 0]
     assert not shedder.refuses(Priority.CRITICAL)
-    for n in range(1, 20):
-        shedder.update(0.0, lag.tick(0.255 + n / 10))
-    assert not shedder.refuses(Priority.BEST_EFFORT)
+
+
+@given(load=st.floats(0, 100), more=st.floats(0, 100))
+def test_more_load_never_lets_more_in_and_never_the_less_important_instead(load: float, more: float) -> None:
+    def passing(at: float) -> list[int]:
+        shares = []
+        for priority in Priority:
+            shedder = Shedder()
+            shedder.update(at)
+            shares.append(sum(not shedder.refuses(priority) for _ in range(50)))
+        return shares
+
+    light, heavy = passing(load), passing(load + more)
+    assert all(few <= many for few, many in zip(heavy, light, strict=True))
+    assert light == sorted(light, reverse=True)
+
+
+def test_a_late_event_loop_counts_as_full_when_it_is_late_again_and_again() -> None:
+    shedder, lag = Shedder(), LoopLag(0.1, now_s=0.0)
+    now_s, refusing = 0.0, []
+    for late_s in (0.0, 0.15, 0.15, 0.15, 0.0):
+        now_s += 0.1 + late_s
+        assert lag.tick(now_s) == pytest.approx(late_s)
+        shedder.update(0.0, lag.standing_s)
+        refusing.append(shedder.refuses(Priority.NORMAL))
+        assert not shedder.refuses(Priority.CRITICAL)
+
+    # One late turn is a hiccup, and the first that is not late is the end of it.
+    assert refusing == [False, False, False, True, False]
+    assert lag.lag_s == pytest.approx(0.15, rel=0.04)
     assert shedder.shed == [0, 1, 0, 0]
+
+
+def test_how_late_the_next_look_is_can_be_asked_before_it_comes() -> None:
+    lag = LoopLag(0.1, now_s=0.0)
+    assert (lag.late_s(0.05), lag.late_s(0.1)) == (0.0, 0.0)
+    assert lag.late_s(0.3) == pytest.approx(0.2)
+    assert lag.standing_s == 0.0
 
 
 def test_a_load_that_is_no_number_changes_nothing() -> None:
@@ -60,8 +93,15 @@ def test_a_load_that_is_no_number_changes_nothing() -> None:
         with pytest.raises(ValueError, match="must be >= 0"):
             shedder.update(load)
     assert shedder.level == 3
-    with pytest.raises(ValueError, match="best_effort"):
-        ShedPolicy(best_effort=0.9)
+    for wrong in (
+        {"best_effort": 0.9},
+        {"reserve": 0},
+        {"critical": 2.9},
+        {"lag_s": 0},
+        {"normal": float("nan")},
+    ):
+        with pytest.raises(ValueError, match=r"must be|critical >="):
+            ShedPolicy(**wrong)
 
 
 def run(limit: Aimd | Gradient, capacity: int, rounds: int = 4000, base_ms: int = 10) -> list[int]:

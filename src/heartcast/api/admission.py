@@ -28,7 +28,7 @@ from heartcast.core.clock import Clock
 from heartcast.core.errors import Overloaded
 from heartcast.core.hashing import hash64
 from heartcast.resilience.limits import KeyedBucket, Limit
-from heartcast.resilience.shedding import Shedder, ShedPolicy
+from heartcast.resilience.shedding import Priority, Shedder, ShedPolicy
 
 BUDGETS = ("hearts", "pushes")
 Judged = Callable[[Answer | None], None]
@@ -37,6 +37,8 @@ _ITEM_BYTES = 40
 """No item of a batch is shorter, so counting bytes never counts fewer items than there are."""
 _MAX_CLIENTS = 200_000
 """Clients remembered per limit; beyond it newcomers share one bucket, see ``KeyedBucket``."""
+
+_PEEK_MASK = 63
 
 
 class LimitOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -171,6 +173,9 @@ class Admission:
     ) -> None:
         self._now_ns = clock.monotonic_ns
         self.shedder = Shedder(options.shed)
+        self.peek: Callable[[], None] = _nothing
+        """Called after every 64 requests: a look at the load that cannot wait for its timer."""
+        self._asked = 0
         alone = {
             name: Budget(options.limit(name, "client"), options.limit(name, "prefix")) for name in BUDGETS
         }
@@ -181,9 +186,23 @@ class Admission:
         for budget in self.budgets.values():
             budget.tend(self._now_ns())
 
-    def shed(self, route: Route) -> Answer | None:
-        """The refusal for want of room; None when there is room. Asked before anything else."""
-        return _NO_ROOM if self.shedder.refuses(route.priority) else None
+    def shed(self, route: Route | None, body: bytes) -> Answer | None:
+        """The refusal for want of room; None when there is room. Asked before anything else.
+
+        Args:
+            route: None where nothing answers: a "not found" is as important as what was meant.
+        """
+        shedder = self.shedder
+        self._asked += 1
+        if not self._asked & _PEEK_MASK:
+            self.peek()
+        if shedder.level == Priority.BEST_EFFORT:
+            return None
+        if route is None:
+            priority = Priority.NORMAL
+        else:
+            priority = route.priority if route.weigh is None else route.weigh(body)
+        return _NO_ROOM if shedder.refuses(priority) else None
 
     def limit(self, route: Route, call: Call, judged: Judged) -> Answer | None:
         """The refusal of a client that has used up its budget; None when it has not.
@@ -200,6 +219,10 @@ class Admission:
 
 
 _NO_ROOM = problem(Overloaded("the server is too busy for this now; repeat it later", code="shed"))
+
+
+def _nothing() -> None:
+    """Nobody looks."""
 
 
 def _client_of(identity: Identity, call: Call) -> str:

@@ -113,7 +113,7 @@ async def _answer(
     later: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
     identity = ANONYMOUS
     try:
-        if refusal := _unreadable(route, request) or (admission and admission.shed(route)):
+        if refusal := _unreadable(route, request):
             return refusal
         if not route.is_public:
             identity = authenticator.identify(headers, peer)

@@ -20,6 +20,7 @@ from heartcast.cluster.placement import place_of, shards_by_node
 from heartcast.core.clock import rfc3339
 from heartcast.core.errors import Forbidden, InvalidInput
 from heartcast.core.names import check_id
+from heartcast.resilience.shedding import Priority
 
 _NO_STORE: Headers = ((b"cache-control", b"no-store"),)
 # Nodes come and go within seconds; meanwhile a stale answer costs a hop.
@@ -118,6 +119,7 @@ def routes(membership: Membership) -> list[Route]:
             summary="The living nodes, and which shards each owns.",
             tag="operation",
             answers={200: Nodes},
+            priority=Priority.CRITICAL,
         ),
         Route(
             method="GET",

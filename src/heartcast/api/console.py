@@ -21,6 +21,7 @@ from heartcast.hearts.abuse import AbuseGuard, Judged
 from heartcast.hearts.model import HIDDEN, Heart
 from heartcast.hearts.recent import Recent, Seen
 from heartcast.hearts.service import HeartService
+from heartcast.resilience.shedding import Priority
 
 _PATH = "/api/v1/console"
 _ID = frozenset({"id"})
@@ -244,6 +245,7 @@ def routes(console: Console) -> list[Route]:
             summary="What is going on with hearts in this process.",
             tag="operation",
             answers={200: Overview},
+            priority=Priority.CRITICAL,
         ),
         Route(
             method="GET",
@@ -252,6 +254,7 @@ def routes(console: Console) -> list[Route]:
             summary="One target: its counts beside a recount, and what happened lately.",
             tag="operation",
             answers={200: TargetShown},
+            priority=Priority.CRITICAL,
             parameters=(Parameter(name="id", summary="The target.", is_required=True),),
         ),
         Route(
@@ -261,6 +264,7 @@ def routes(console: Console) -> list[Route]:
             summary="One user: hearts, those that do not count, and what happened lately.",
             tag="operation",
             answers={200: UserShown},
+            priority=Priority.CRITICAL,
             parameters=(Parameter(name="id", summary="The user.", is_required=True),),
         ),
     ]

@@ -20,6 +20,7 @@ from heartcast.core.names import check_id, user_text
 from heartcast.ranking.feedback import MAX_WATCH_S, Feedback, Kind
 from heartcast.ranking.intake import FeedbackIntake
 from heartcast.ranking.store import MAX_EVENTS
+from heartcast.resilience.shedding import Priority
 
 _AHEAD_MS = 300_000
 """Clocks of five minutes ahead are common; more is a mistake."""
@@ -95,6 +96,7 @@ def routes(intake: FeedbackIntake, wall_ms: Callable[[], int], new_id: Callable[
             tag="ranking",
             body=FeedbackBody,
             answers={200: FeedbackTaken},
+            priority=Priority.SHEDDABLE,
             hot=True,
         )
     ]

@@ -89,6 +89,7 @@ def routes(feed: Feed) -> list[Route]:
             summary="What changed, in order: every heart that came or went.",
             tag="hearts",
             answers={200: EventsShown},
+            is_patient=True,
             parameters=(
                 Parameter(
                     name="after",

@@ -16,6 +16,7 @@ from heartcast.core.errors import InvalidInput, NotFound
 from heartcast.core.names import check_id, user_text
 from heartcast.hearts.model import KIND
 from heartcast.hearts.service import HeartService
+from heartcast.resilience.shedding import Priority
 
 _QUERY = frozenset({"target_id", "user_id", "kind", "cursor", "limit"})
 _NONE: frozenset[str] = frozenset()
@@ -82,6 +83,7 @@ def routes(service: HeartService, path: str, cursors: Cursors, audience: Audienc
             summary="Hearts of a target, of a user, or of both; oldest first.",
             tag="hearts",
             answers={200: HeartPage},
+            priority=Priority.SHEDDABLE,
             parameters=(
                 Parameter(name="target_id", summary="What is hearted."),
                 Parameter(name="user_id", summary="Who hearts."),
@@ -97,5 +99,6 @@ def routes(service: HeartService, path: str, cursors: Cursors, audience: Audienc
             summary="One heart.",
             tag="hearts",
             answers={200: ListedHeart},
+            priority=Priority.SHEDDABLE,
         ),
     ]

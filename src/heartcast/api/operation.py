@@ -71,13 +71,30 @@ def routes(
         _route(
             "/actuator/prometheus", scrape, "The same under the name that Spring's scrapers expect.", None
         ),
-        _route("/api/v1/panel", show_panel, "Rates of the last seconds and the minute before.", Figures),
-        _route("/livez", lambda call: _LIVE, "Whether the process answers.", State),
-        _route("/readyz", ready, "Whether traffic is wanted: 503 while starting and draining.", Ready),
+        _route(
+            "/api/v1/panel",
+            show_panel,
+            "Rates of the last seconds and the minute before.",
+            Figures,
+            priority=Priority.BEST_EFFORT,
+        ),
+        # Probes are answered on the spot: however long the turn of the loop, they are in it.
+        _route("/livez", lambda call: _LIVE, "Whether the process answers.", State, hot=True),
+        _route(
+            "/readyz", ready, "Whether traffic is wanted: 503 while starting and draining.", Ready, hot=True
+        ),
     ]
 
 
-def _route(path: str, handler: Callable[[Call], Answer], summary: str, body: type | None) -> Route:
+def _route(
+    path: str,
+    handler: Callable[[Call], Answer],
+    summary: str,
+    body: type | None,
+    *,
+    hot: bool = False,
+    priority: Priority = Priority.CRITICAL,
+) -> Route:
     return Route(
         method="GET",
         path=path,
@@ -86,5 +103,6 @@ def _route(path: str, handler: Callable[[Call], Answer], summary: str, body: typ
         tag="operation",
         answers={200: body},
         is_public=True,
-        priority=Priority.CRITICAL,
+        hot=hot,
+        priority=priority,
     )

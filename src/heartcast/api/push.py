@@ -44,6 +44,7 @@ from heartcast.api.route import Answer, Call, Route
 from heartcast.push.health import EMPTY, ShardHealth, stood_still, worst_of
 from heartcast.push.routes import RouteHealth
 from heartcast.push.service import PushService
+from heartcast.resilience.shedding import Priority
 
 __all__ = ["MAX_BATCH", "PushAccepted", "routes"]
 
@@ -133,6 +134,7 @@ def routes(
                 tag="operation",
                 answers={200: Health, 503: Health},
                 is_public=True,
+                priority=Priority.CRITICAL,
             )
             # The second name is what probes of long standing ask for, mostly with HEAD.
             for path in ("/healthz", "/health")

@@ -19,6 +19,7 @@ from heartcast.push.journal import Note
 from heartcast.push.model import Push, State
 from heartcast.push.receipts import Event
 from heartcast.push.service import PushService
+from heartcast.resilience.shedding import Priority
 
 _encode = msgspec.json.Encoder().encode
 _decode_patch = decoder(PushPatch)
@@ -64,6 +65,7 @@ def routes(service: PushService, tickets: Tickets) -> list[Route]:
             summary="Take a push back: 200 means that it will never be sent, 409 that it was too late.",
             tag="push",
             answers={200: PushState},
+            priority=Priority.CRITICAL,
         ),
         Route(
             method="POST",
@@ -73,6 +75,7 @@ def routes(service: PushService, tickets: Tickets) -> list[Route]:
             tag="push",
             body=Receipt,
             answers={204: None},
+            priority=Priority.CRITICAL,
         ),
     ]
 

@@ -19,6 +19,7 @@ from heartcast.api.route import PUSH_WRITE, Answer, Call, Headers, Parameter, Ro
 from heartcast.core.errors import Forbidden, InvalidInput
 from heartcast.push.model import Push
 from heartcast.push.service import PushService
+from heartcast.resilience.shedding import Priority
 
 PATH = "/api/v1/tail"
 MOST_MISSED = 20_000
@@ -128,6 +129,7 @@ def route(handler: Callable[[Call], Answer | None]) -> Route:
         summary="Pushes that ended since the last look, with their traces.",
         tag="push",
         answers={200: PushTail},
+        priority=Priority.BEST_EFFORT,
         parameters=(
             Parameter(name="after", summary="`next` of the last look; left out: the newest."),
             Parameter(name="limit", summary="1 to 200; 50 when left out.", type=int),

@@ -11,6 +11,7 @@ from heartcast.core.errors import InvalidInput, NotFound
 from heartcast.ranking.boards import HotBoards
 from heartcast.ranking.live import HotList, hot_list
 from heartcast.ranking.options import MAX_LIMIT
+from heartcast.resilience.shedding import Priority
 
 _DEFAULT_LIMIT = 20
 
@@ -51,6 +52,7 @@ def routes(
             summary="What is hot on a board right now, hottest first.",
             tag="ranking",
             answers={200: HotList},
+            priority=Priority.BEST_EFFORT,
             parameters=(
                 Parameter(
                     name="limit",

@@ -10,6 +10,7 @@ from heartcast.api.ranking import limit_of
 from heartcast.api.route import Answer, Call, Parameter, Route
 from heartcast.ranking.options import MAX_LIMIT
 from heartcast.ranking.rates import Rates
+from heartcast.resilience.shedding import Priority
 
 
 class RatedItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +71,7 @@ def routes(rates: Rates, wall_ms: Callable[[], int]) -> list[Route]:
             summary="The items that are clicked most, by the lower end of their rate's interval.",
             tag="ranking",
             answers={200: RatedItems},
+            priority=Priority.BEST_EFFORT,
             parameters=(Parameter(name="limit", summary=f"Items, 1 to {MAX_LIMIT}.", type=int),),
         )
     ]

@@ -22,6 +22,7 @@ from heartcast.ranking.interactions import Floats
 from heartcast.ranking.scaling import quantile
 from heartcast.ranking.strategies import Strategies
 from heartcast.ranking.strategy import Strategy
+from heartcast.resilience.shedding import Priority
 
 MAX_PICKS = 100
 MAX_CANDIDATES = 2000
@@ -247,6 +248,7 @@ def _route(
         body=body,
         answers={200: answer},
         parameters=parameters,
+        priority=Priority.BEST_EFFORT,
     )
 
 

@@ -198,6 +198,13 @@ class Route:
     priority: Priority = Priority.NORMAL
     """How important an answer is when the server is too busy for all."""
 
+    is_patient: bool = False
+    """Whether its answer may wait for something to happen: then an open one is no sign of load."""
+
+    weigh: Callable[[bytes], Priority] | None = None
+    """Finds the priority in the body, cheaply and without judging it; asked only when not everything passes.
+    None: it is ``priority``."""
+
     budget: str | None = None
     """Which budget of the client it uses up, see ``api.admission``; None: not counted."""
 

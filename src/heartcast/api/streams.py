@@ -22,6 +22,7 @@ from heartcast.api.idempotency import key_of
 from heartcast.api.route import PUSH_WRITE, Answer, Call, Parameter, Route
 from heartcast.core.errors import BodyTooLarge, Forbidden, InvalidInput, NotFound
 from heartcast.core.names import check_id
+from heartcast.resilience.shedding import Priority
 from heartcast.streams.streams import Streams
 
 _PATH = "/api/v1/streams/{topic}"
@@ -133,6 +134,7 @@ def routes(streams: Streams) -> list[Route]:
             summary="What a group has not got yet; waits for it when there is none.",
             tag="streams",
             answers={200: StreamEntries},
+            is_patient=True,
             parameters=(
                 Parameter(name="group", summary="The kind of consumer that reads.", is_required=True),
                 Parameter(name="count", summary=f"1 to {MAX_COUNT}; 10 when left out.", type=int),
@@ -147,6 +149,7 @@ def routes(streams: Streams) -> list[Route]:
             tag="streams",
             body=StreamAck,
             answers={200: StreamAcked},
+            priority=Priority.CRITICAL,
         ),
         Route(
             method="GET",

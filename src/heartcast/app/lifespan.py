@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from heartcast import __version__
 from heartcast.app import heart_stores
 from heartcast.app.assemble import assemble
 from heartcast.app.cluster import Cluster, open_cluster
+from heartcast.app.load_watch import LoadWatch
 from heartcast.app.settings import Settings
 from heartcast.app.system import LOAD_LOOK_S, System
 from heartcast.core.clock import Clock, SystemClock
@@ -29,12 +29,6 @@ from heartcast.gateway.server import Server
 from heartcast.observability import logs
 
 _SAMPLE_S = 1.0
-# Answers that wait for a commit or the application. A store that takes 10,000 a second and
-# answers in 100 ms holds a thousand; ten times that is not catching up.
-_MOST_OPEN_ANSWERS = 10_000
-# One late turn is a hiccup (a collection, a checkpoint, a neighbour); half a second of late
-# turns is overload. The least lag of so many looks is what counts.
-_LAG_LOOKS = 5
 _REBUILD_PAUSE_S = 1.0
 _DRAIN_LOOK_S = 0.02
 
@@ -167,20 +161,15 @@ class _Lifespan:
             system.panel.sample(system.clock.monotonic_s())
 
     async def _watch_load(self, system: System) -> None:
-        """Ten times a second: how late the loop keeps running decides what is shed."""
-        clock, shedder = system.clock, system.admission.shedder
-        lately_s: deque[float] = deque(maxlen=_LAG_LOOKS)
+        """Forty times a second: how late the loop keeps running decides what is shed."""
+        watch = LoadWatch(system.port, system.admission.shedder, system.loop_lag, system.clock)
+        system.admission.peek = watch.peek
         while True:
-            planned_s = clock.monotonic_s() + LOAD_LOOK_S
             await asyncio.sleep(LOAD_LOOK_S)
-            now_s = clock.monotonic_s()
-            system.loop_lag.tick(now_s)
-            lately_s.append(max(0.0, now_s - planned_s))
-            lag_s = min(lately_s) if len(lately_s) == _LAG_LOOKS else 0.0
-            shedder.update(system.port.open_answers / _MOST_OPEN_ANSWERS, lag_s)
+            watch.look()
             system.admission.tend()
             if system.abuse is not None:
-                system.abuse.tend(clock.monotonic_ns())
+                system.abuse.tend(system.clock.monotonic_ns())
 
     async def _rebuild(self, system: System) -> None:
         while True:

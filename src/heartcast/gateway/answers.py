@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections import deque
+from functools import partial
 from time import monotonic_ns
 from typing import Any
 
@@ -29,6 +30,7 @@ from heartcast.gateway.slots import (
     ReadOnlyFlow,
     scope_of,
 )
+from heartcast.resilience.shedding import Priority
 
 IDLE, IN_HEAD, IN_BODY = range(3)
 """Where in a request the connection stands."""
@@ -140,7 +142,7 @@ class AnswerQueue(HttpToolsProtocol):
             assert head.canned is not None
             slot = CannedSlot(head, head.canned)
         else:
-            slot = ColdSlot(head, body)
+            slot = ColdSlot(head, body, headers)
         self._open(slot)
         self._advance()
 
@@ -165,6 +167,7 @@ class AnswerQueue(HttpToolsProtocol):
             if slot.answer is not None:
                 queue.popleft()
                 self.port.give(1)
+                self.port.given += slot.answer.status != 503
                 self._out.append(self._render(slot.head, slot.answer))
                 if self.port.observe is not None and isinstance(slot, HotCall):
                     slot.observe(self.port.observe)
@@ -178,7 +181,7 @@ class AnswerQueue(HttpToolsProtocol):
             if isinstance(slot, ColdSlot):
                 if place > 0 or slot.is_started:
                     return False
-                self._start_cold(slot)
+                self._begin_cold(slot)
                 return True
             if isinstance(slot, HotCall):
                 if slot.is_held:
@@ -239,17 +242,32 @@ class AnswerQueue(HttpToolsProtocol):
         if not self.transport.is_closing():
             self.transport.write(raw)
 
+    def _begin_cold(self, slot: ColdSlot) -> None:
+        """Refuse it, or let the application have it as soon as there is time."""
+        port, route = self.port, slot.head.route
+        slot.answer = port.refusal_of(slot.head, slot.body)
+        if slot.answer is not None:
+            return
+        slot.is_started = True
+        if route is not None and route.is_patient:
+            slot.is_patient = True
+            port.patient += 1
+        is_critical = route is not None and route.priority is Priority.CRITICAL
+        port.starting.add(self.loop, partial(self._start_cold, slot), is_critical=is_critical)
+
     def _start_cold(self, slot: ColdSlot) -> None:
+        if not self._queue or self._queue[0] is not slot:
+            # The client is gone, or was answered for want of time.
+            return
         if self._out:
             self._flush()
-        slot.is_started = True
         port = self.port
         port.counters.requests_cold += 1
         event = asyncio.Event()
         event.set()
         head = slot.head
         cycle = slot.cycle = ColdCycle(
-            scope=scope_of(self, head),  # type: ignore[arg-type]
+            scope=scope_of(self, head, slot.headers),  # type: ignore[arg-type]
             transport=self.transport,
             flow=ReadOnlyFlow(self.flow),  # type: ignore[arg-type]
             logger=self.logger,
@@ -269,8 +287,11 @@ class AnswerQueue(HttpToolsProtocol):
     def _on_cold_complete(self) -> None:
         if not self._queue or self.transport.is_closing():
             return
-        self._queue.popleft()
+        slot = self._queue.popleft()
+        if isinstance(slot, ColdSlot):
+            self.port.patient -= slot.is_patient
         self.port.give(1)
+        self.port.given += 1
         self._advance()
         self._after_answers()
 

@@ -16,7 +16,7 @@ import httptools
 from heartcast.api.cors import cors_headers, preflight
 from heartcast.api.media import media_type_problem
 from heartcast.api.problems import status_problem
-from heartcast.api.route import Answer, Headers
+from heartcast.api.route import Answer, Headers, Route
 
 if TYPE_CHECKING:
     from heartcast.gateway.port import HotRoute, Rules
@@ -53,6 +53,7 @@ class Head:
         "path",
         "peer",
         "query",
+        "route",
         "target",
     )
 
@@ -65,6 +66,8 @@ class Head:
         self.query = b""
         self.http_version = "1.1"
         self.hot: HotRoute | None = None
+        self.route: Route | None = None
+        """What the application has for it; None for hot routes, and where there is nothing."""
         self.canned: Answer | None = None
         """The answer that needs no handler; for a hot route, instead of its handler."""
         self.cors: Headers = ()
@@ -129,7 +132,8 @@ def judge(
         head.peer = rules.proxies.client_of(proxy, [v for n, v in headers if n == b"x-forwarded-for"])
     if head.canned is None:
         _choose(rules, head, values, origin, upgrades=upgrades)
-    head.is_memorable = head.kind == HOT and not head.closes and not head.expects_continue and proxy is None
+    is_one_of_few = head.kind == HOT or (head.route is not None and head.route.path.encode() == head.target)
+    head.is_memorable = is_one_of_few and not head.closes and not head.expects_continue and proxy is None
     if b"transfer-encoding" in values:
         head.is_memorable = False
     return head
@@ -225,6 +229,7 @@ def _choose_hot(rules: Rules, head: Head, values: dict[bytes, bytes]) -> None:
     if hot is None and head.is_head:
         hot = rules.hot.get((b"GET", head.path))
     if hot is None:
+        head.route = rules.table.find(head.method, head.path)
         return
     head.hot, head.kind = hot, HOT
     if head.has_body and hot.route.body is not None:

@@ -65,9 +65,11 @@ class HttpProtocol(Takeover):
         port.connections.discard(self)
         port.give(len(self._queue))
         for slot in self._queue:
-            if isinstance(slot, ColdSlot) and slot.cycle is not None:
-                slot.cycle.disconnected = True
-                slot.cycle.message_event.set()
+            if isinstance(slot, ColdSlot):
+                port.patient -= slot.is_patient
+                if slot.cycle is not None:
+                    slot.cycle.disconnected = True
+                    slot.cycle.message_event.set()
         self._queue.clear()
         self._out.clear()
         self._is_deaf = True
@@ -117,7 +119,10 @@ class HttpProtocol(Takeover):
         """What nearly every packet is: one request, whose head is known by its bytes."""
         self._since_s = self.port.now_s
         self._is_parsing = True
-        self._answer_hot(known[0], body, known[1])
+        if known[0].kind == HOT:
+            self._answer_hot(known[0], body, known[1])
+        else:
+            self._enqueue(known[0], body, known[1])
         self._is_parsing = False
         if self._out and not self._is_flush_due:
             self._send_soon()

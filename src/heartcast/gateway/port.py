@@ -25,6 +25,8 @@ from heartcast.gateway.known import KnownHeads
 from heartcast.gateway.options import HttpOptions
 from heartcast.gateway.origin import OriginGuard
 from heartcast.gateway.proxies import TrustedProxies
+from heartcast.gateway.starting import Starting
+from heartcast.gateway.table import RouteTable
 
 if TYPE_CHECKING:
     from heartcast.gateway.slots import HotCall
@@ -34,7 +36,7 @@ SWEEP_S = 1.0
 log = logging.getLogger("heartcast.gateway")
 
 Identify = Callable[[RawHeaders, str], Identity]
-Admit = Callable[[Route], Answer | None]
+Admit = Callable[[Route | None, bytes], Answer | None]
 Judged = Callable[[Answer | None], None]
 LimitClient = Callable[[Route, Call, Judged], Answer | None]
 Observe = Callable[[int, int], None]
@@ -95,16 +97,22 @@ class HotRoute:
 class Rules:
     """What ``head.judge`` needs to know."""
 
-    __slots__ = ("guard", "hot", "max_body_bytes", "origins", "proxies", "streams")
+    __slots__ = ("guard", "hot", "max_body_bytes", "origins", "proxies", "streams", "table")
 
     def __init__(
-        self, options: HttpOptions, hot: dict[tuple[bytes, bytes], HotRoute], *, streams: bool
+        self,
+        options: HttpOptions,
+        hot: dict[tuple[bytes, bytes], HotRoute],
+        table: RouteTable,
+        *,
+        streams: bool,
     ) -> None:
         self.origins = Origins(options.allowed_origins)
         self.guard = OriginGuard(self.origins, options.allowed_hosts)
         self.proxies = TrustedProxies(options.trusted_proxies)
         self.max_body_bytes = options.max_body_bytes
         self.hot = hot
+        self.table = table
         self.streams = streams
 
 
@@ -134,7 +142,8 @@ class HttpPort:
         identify: Says who calls, or raises ``Unauthenticated``; not asked for public routes.
         upgrade_websocket: Takes over WebSocket handshakes; None answers them 404 as any request.
         open_stream: Takes over ``GET /api/v1/stream``; None leaves it to the application.
-        admit: Asked before the caller is known; an answer means no.
+        admit: Asked with the route and the body before the caller is known; an answer means no. The
+            route is None where nothing is known to answer.
         limit: Asked when the caller is known; an answer means no, ``LATER`` that its third
             argument is called with the answer, or with None for yes. None: nobody is limited.
         observe: Told ``(route index, ns)`` after each hot answer.
@@ -154,14 +163,20 @@ class HttpPort:
         self.admit = admit
         self.limit = limit
         self.observe = observe
+        routes = list(routes)
         hot_routes = [route for route in routes if route.hot and options.hot_path]
         self.routes = [HotRoute(route, index) for index, route in enumerate(hot_routes)]
         table = {(hot.route.method.encode(), hot.route.path.encode()): hot for hot in self.routes}
-        self.rules = Rules(options, table, streams=open_stream is not None)
+        self.starting = Starting()
+        self.rules = Rules(options, table, RouteTable(routes), streams=open_stream is not None)
         self.counters = Counters()
         self.connections: set[Connection] = set()
         self.open_answers = 0
         """Answers that somebody waits for and that are not given yet."""
+        self.patient = 0
+        """Of those, how many are in no hurry: they wait for something to happen."""
+        self.given = 0
+        """Answers that were open and have been given, refusals for want of room not counted."""
         self.known_heads = KnownHeads(options.max_body_bytes)
         self.is_draining = False
         self._quiet: asyncio.Event | None = None
@@ -176,7 +191,7 @@ class HttpPort:
         """Judge a hot request and call its handler. Never raises; None: the answer comes later."""
         try:
             if self.admit is not None:
-                refusal = self.admit(hot.route)
+                refusal = self.admit(hot.route, call.body)
                 if refusal is not None:
                     self.count_rejection("shed")
                     return refusal
@@ -195,6 +210,15 @@ class HttpPort:
         except Exception:
             return self._failed(hot)
         return self.handle(call, hot)
+
+    def refusal_of(self, head: Head, body: bytes) -> Answer | None:
+        """The refusal of a request for the application, before it costs anything there; None: let it in."""
+        if self.admit is None:
+            return None
+        refusal = self.admit(head.route, body)
+        if refusal is not None:
+            self.count_rejection("shed")
+        return refusal
 
     def handle(self, call: HotCall, hot: HotRoute) -> Answer | None:
         """Call a hot handler. Never raises; None means that the answer comes later."""

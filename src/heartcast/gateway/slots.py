@@ -92,11 +92,13 @@ class CannedSlot:
 class ColdSlot:
     """A request for the application, which writes to the transport itself when its turn has come."""
 
-    __slots__ = ("answer", "body", "cycle", "head", "is_started")
+    __slots__ = ("answer", "body", "cycle", "head", "headers", "is_patient", "is_started")
 
-    def __init__(self, head: Head, body: bytes) -> None:
+    def __init__(self, head: Head, body: bytes, headers: RawHeaders) -> None:
         self.head = head
+        self.headers = headers
         self.body = body
+        self.is_patient = False
         self.answer: Answer | None = None
         self.cycle: ColdCycle | None = None
         self.is_started = False
@@ -116,7 +118,7 @@ class ColdCycle(RequestResponseCycle):
         await self.send({"type": "http.response.body", "body": answer.body, "more_body": False})
 
 
-def scope_of(protocol: AnswerQueue, head: Head) -> dict[str, Any]:
+def scope_of(protocol: AnswerQueue, head: Head, headers: RawHeaders) -> dict[str, Any]:
     """The ASGI scope of a cold request."""
     peer = protocol.client
     if head.peer is not None:
@@ -133,7 +135,7 @@ def scope_of(protocol: AnswerQueue, head: Head) -> dict[str, Any]:
         "path": unquote(head.path.decode("ascii")),
         "raw_path": head.path,
         "query_string": head.query,
-        "headers": head.headers,
+        "headers": list(headers),
         "state": protocol.app_state.copy(),
     }
 
