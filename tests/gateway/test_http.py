@@ -7,6 +7,7 @@ import socket
 import ssl
 import struct
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -60,6 +61,7 @@ class World:
             Route(method=method, path=path, handler=handler, summary="x", tag="x", body=body, hot=True)
             for method, path, handler, body in hot
         ]
+        routes.append(replace(routes[0], path="/known", hot=False, body=None))
         self.admitted: Answer | None = None
         self.limited: Answer | None = None
         self.held: list[Callable[[Answer | None], None]] = []
@@ -144,6 +146,8 @@ class World:
             "body": message["body"].decode(),
             "more": message["more_body"],
         }
+        if agent := dict(scope["headers"]).get(b"user-agent"):
+            document["agent"] = agent.decode()
         body = json.dumps(document).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -283,6 +287,19 @@ async def test_a_repeated_head_gives_the_same_answer_as_the_first_one(start: Sta
     other = await client.ask(HOT.replace(b'"a"', b'"b"'))
     assert json.loads(other[2])["user"] == "b"
     assert world.seen == ["a", "a", "b"]
+
+
+async def test_a_repeated_head_for_the_application_brings_its_own_headers_and_body(start: Start) -> None:
+    world, client = await start()
+    for number in range(4):
+        status, _, body = await client.ask(post("/known", b"%d" % number, f"User-Agent: a{number}"))
+        said = json.loads(body)
+        assert (status, said["agent"], said["body"]) == (200, f"a{number}", str(number))
+    routes = [known.head.route for known in world.port.known_heads.exact.values()]
+    assert routes
+    assert all(route is not None and route.path == "/known" for route in routes)
+    client.send(b"".join(post("/known", b"x", f"User-Agent: b{number}") for number in range(3)))
+    assert [json.loads((await client.reply())[2])["agent"] for _ in range(3)] == ["b0", "b1", "b2"]
 
 
 async def test_a_known_head_with_less_or_more_than_its_body_goes_through_the_parser(start: Start) -> None:
