@@ -17,18 +17,21 @@ import multiprocessing
 import resource
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
 import uvloop
 
 from heartcast.core.clock import SystemClock
-from heartcast.loadtest.audience import Audience, Subscriber
+from heartcast.loadtest.audience import Audience
 from heartcast.loadtest.crowd import Crowd
 from heartcast.loadtest.http import Pool, request
 from heartcast.loadtest.marks import Marker
 from heartcast.loadtest.meter import Meter
+from heartcast.loadtest.sessions import Subscriber
+from heartcast.loadtest.sessions.centrifugo import CentrifugoSubscriber
+from heartcast.loadtest.sessions.kinds import KINDS
 from heartcast.loadtest.verdict import Ledger, Track
 from heartcast.wire.frames import frame
 
@@ -46,11 +49,13 @@ def _now_us() -> int:
     return _clock.monotonic_ns() // 1000
 
 
-def _audience(port: int) -> Audience:
+def _audience(port: int, kind: type[Subscriber] = CentrifugoSubscriber) -> Audience:
     ledger = Ledger(late_us=1 << 40)
     ledger.open_stream("public:a")
     crowd = Crowd("127.0.0.1", port, now_us=_now_us)
-    return Audience(crowd, ledger, Marker("b"), delivery=Meter(), random=Random(1), start_us=_now_us())
+    return Audience(
+        crowd, ledger, Marker("b"), kind=kind, delivery=Meter(), random=Random(1), start_us=_now_us()
+    )
 
 
 def _cpu_s(work: Callable[[], None]) -> float:
@@ -72,9 +77,9 @@ async def frames() -> dict[str, float]:
             for number in range(1, MESSAGES + 1)
         ]
         reads = [b"".join(sent[at : at + COALESCED]) for at in range(0, MESSAGES, COALESCED)]
-        crowd = [Subscriber(audience, serial, "public:a", stream=0) for serial in range(SESSIONS)]
+        crowd = [CentrifugoSubscriber(audience, serial, "public:a", stream=0) for serial in range(SESSIONS)]
 
-        def follow(data: list[bytes], clients: list[Subscriber]) -> Callable[[], None]:
+        def follow(data: list[bytes], clients: Sequence[Subscriber]) -> Callable[[], None]:
             for client in clients:
                 client.track, client.sock, client.state = Track(), server, 3
 
@@ -157,23 +162,28 @@ class _Answering(asyncio.Protocol):
 
 
 async def memory() -> dict[str, float]:
-    """Resident bytes of the tester per client with its socket."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        audience = _audience(server.getsockname()[1])
-        gc.collect()
-        before = _resident_bytes()
-        crowd = []
-        for serial in range(IDLE_SESSIONS):
-            client = Subscriber(audience, serial, f"public:{serial % 10}", stream=0)
-            client.sock = socket.socket()
-            audience.crowd.adopt(client)
-            crowd.append(client)
-        gc.collect()
-        after = _resident_bytes()
-        for client in crowd:
-            client.cut()
-        audience.crowd.close()
-    return {"session_bytes": (after - before) // IDLE_SESSIONS}
+    """Resident bytes of the tester per client with its socket, by what it speaks."""
+    found: dict[str, float] = {}
+    for name, kind in KINDS.items():
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            audience = _audience(server.getsockname()[1], kind)
+            gc.collect()
+            before = _resident_bytes()
+            crowd = []
+            for serial in range(IDLE_SESSIONS):
+                client = kind(audience, serial, f"public:{serial % 10}", stream=0)
+                client.sock = socket.socket()
+                audience.crowd.adopt(client)
+                crowd.append(client)
+            gc.collect()
+            after = _resident_bytes()
+            for client in crowd:
+                client.cut()
+            audience.crowd.close()
+        found["session_bytes" if name == "json" else f"{name}_session_bytes"] = (
+            after - before
+        ) // IDLE_SESSIONS
+    return found
 
 
 def _resident_bytes() -> int:

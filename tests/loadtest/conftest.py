@@ -60,7 +60,8 @@ class FrameProxy:
 
     async def _down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         data = await reader.read(65_536)
-        if not data.startswith(b"HTTP/1.1 101"):
+        is_stream = data.startswith(b"HTTP/1.1 200") and b"text/event-stream" in data[:400]
+        if not (is_stream or data.startswith(b"HTTP/1.1 101")):
             while data:
                 writer.write(data)
                 data = await reader.read(65_536)
@@ -69,7 +70,7 @@ class FrameProxy:
             data += await reader.read(65_536)
         head, _, rest = data.partition(b"\r\n\r\n")
         writer.write(head + b"\r\n\r\n")
-        way = _Way(self, writer)
+        way = _Events(self, writer) if is_stream else _Way(self, writer)
         while True:
             rest = way.take(rest)
             data = await reader.read(65_536)
@@ -95,8 +96,8 @@ class FrameProxy:
         payload = b"\n".join(lines)
         return bytes([frame[0], 126]) + len(payload).to_bytes(2, "big") + payload
 
-    def corrupted(self, frame: bytes, head: int) -> bytes:
-        at = self._random.randrange(head, len(frame))
+    def corrupted(self, frame: bytes, head: int, tail: int) -> bytes:
+        at = self._random.randrange(head, len(frame) - tail)
         return frame[:at] + bytes([frame[at] ^ self._random.randrange(1, 256)]) + frame[at + 1 :]
 
     @property
@@ -110,7 +111,13 @@ class FrameProxy:
 
 
 class _Way:
-    """One connection's frames on their way to the client."""
+    """One connection's frames on their way to the client.
+
+    Attributes:
+        tail: Bytes at a frame's end that only part it from the next.
+    """
+
+    tail = 0
 
     def __init__(self, proxy: FrameProxy, writer: asyncio.StreamWriter) -> None:
         self._proxy = proxy
@@ -155,7 +162,7 @@ class _Way:
                 asyncio.get_running_loop().call_later(_HELD_S, self._give_up, frame)
             case "corrupt":
                 proxy.planted["damaged"] += 1
-                self._send(proxy.corrupted(frame, head))
+                self._send(proxy.corrupted(frame, head, self.tail))
             case "delay":
                 proxy.planted["late"] += 1
                 asyncio.get_running_loop().call_later(proxy.delay_s, self._send_late, frame, self._passed)
@@ -179,6 +186,21 @@ class _Way:
     def _give_up(self, frame: bytes) -> None:
         if self._held is frame:
             self._release(is_swapped=False)
+
+
+class _Events(_Way):
+    """A stream's events on their way to the client."""
+
+    tail = 2
+
+    def take(self, data: bytes) -> bytes:
+        *events, rest = data.split(b"\n\n")
+        for event in events:
+            if b'"hb1.' in event:
+                self._message(event + b"\n\n", 0)
+            else:
+                self._writer.write(event + b"\n\n")
+        return rest
 
 
 @pytest.fixture

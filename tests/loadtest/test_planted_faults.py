@@ -11,7 +11,7 @@ from heartcast.loadtest.target import Target
 FANOUT = {
     "subscribers": 40,
     "channels": 8,
-    "load": {"rate_per_s": 120.0, "seconds": 3.0, "warmup_s": 0.0},
+    "load": {"rate_per_s": 200.0, "seconds": 1.8, "warmup_s": 0.0},
     # Wide enough that a busy machine does not add late messages to the planted ones.
     "bounds": {"late_ms": 2_000.0},
 }
@@ -55,17 +55,19 @@ async def test_each_fault_is_found_to_the_exact_count(frame_proxy, fault, kind) 
     assert report.examples[kind]
 
 
-async def test_faults_of_all_kinds_at_once_are_told_apart_exactly(frame_proxy) -> None:
+@pytest.mark.parametrize("sessions", ["json", "binary", "sse"])
+async def test_faults_of_all_kinds_at_once_are_told_apart_exactly(frame_proxy, sessions) -> None:
     shares = {"drop": 0.03, "double": 0.03, "swap": 0.03, "corrupt": 0.03}
     async with frame_proxy(shares) as proxy:
-        report = await bench(Target.parse(proxy.url), of("fanout", FANOUT))
+        report = await bench(Target.parse(proxy.url), of("fanout", {**FANOUT, "sessions": sessions}))
     assert min(proxy.planted.values()) > 5
     assert found(report) == planted(proxy)
 
 
-async def test_delayed_messages_are_late_and_out_of_order_to_the_exact_count(frame_proxy) -> None:
+@pytest.mark.parametrize("sessions", ["json", "binary", "sse"])
+async def test_delayed_messages_are_late_and_out_of_order_to_the_exact_count(frame_proxy, sessions) -> None:
     async with frame_proxy({"delay": 0.03}, delay_s=3.0) as proxy:
-        report = await bench(Target.parse(proxy.url), of("fanout", FANOUT))
+        report = await bench(Target.parse(proxy.url), of("fanout", {**FANOUT, "sessions": sessions}))
     assert proxy.planted["late"] > 10
     assert found(report) == planted(proxy)
     assert report.delivered == report.owed

@@ -57,3 +57,18 @@ def test_a_file_that_is_wrong_is_refused_in_one_sentence(tmp_path, text, sentenc
 def test_a_file_that_is_not_there_is_said_to_be_missing(tmp_path) -> None:
     with pytest.raises(SettingsError, match="No such file"):
         from_file(tmp_path / "none.toml")
+
+
+def test_an_event_stream_that_is_to_acknowledge_is_refused() -> None:
+    with pytest.raises(SettingsError, match="acknowledge: nothing goes back on an event stream"):
+        of("push", {"sessions": "sse"})
+
+
+def test_sessions_that_nobody_speaks_are_refused_with_their_place() -> None:
+    with pytest.raises(SettingsError, match="sessions: invalid enum value 'mqtt'"):
+        of("fanout", {"sessions": "mqtt"})
+
+
+def test_what_only_speaks_json_takes_no_other_sessions() -> None:
+    with pytest.raises(SettingsError, match="sessions: there is no such key"):
+        of("hearts", {"sessions": "sse"})

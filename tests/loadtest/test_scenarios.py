@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import pytest
 
 from heartcast.loadtest.bench import bench
 from heartcast.loadtest.scenario import of
+from heartcast.loadtest.sessions.binary import BinarySubscriber
+from heartcast.loadtest.sessions.kinds import KINDS
 from heartcast.loadtest.target import Target
 
 SHORT = {"seconds": 2.5, "warmup_s": 0.5}
@@ -17,9 +21,16 @@ async def run(server, kind: str, **choices):
     return await bench(Target.parse(server.url), of(kind, choices))
 
 
-async def test_pushes_arrive_once_in_order_and_leave_the_inbox_when_acknowledged(server) -> None:
+@pytest.mark.parametrize("sessions", ["json", "binary"])
+async def test_pushes_arrive_once_in_order_and_leave_the_inbox_when_acknowledged(server, sessions) -> None:
     report = await run(
-        server, "push", users=40, offline_share=0.1, churn_per_s=10.0, load={**SHORT, "rate_per_s": 200.0}
+        server,
+        "push",
+        sessions=sessions,
+        users=40,
+        offline_share=0.1,
+        churn_per_s=10.0,
+        load={**SHORT, "rate_per_s": 200.0},
     )
     assert report.is_passed, report.checks
     assert report.delivered == report.owed > 300
@@ -56,6 +67,39 @@ async def test_without_acknowledgements_every_push_is_still_kept_and_that_is_no_
     )
     assert report.is_passed, report.checks
     assert "unacknowledged" not in [check.name for check in report.checks]
+
+
+async def test_a_stream_of_events_continues_where_it_broke_and_misses_no_push(server) -> None:
+    report = await run(
+        server,
+        "push",
+        sessions="sse",
+        acknowledge=False,
+        users=20,
+        offline_share=0.2,
+        churn_per_s=5.0,
+        load={**SHORT, "rate_per_s": 100.0},
+    )
+    assert report.is_passed, report.checks
+    assert report.delivered == report.owed > 150
+    assert report.counts["recovered"] > 0
+    assert report.reconnects > 2
+
+
+async def test_what_a_binary_session_does_not_acknowledge_is_seen_to_be_kept(server) -> None:
+    deaf = type("Deaf", (BinarySubscriber,), {"__slots__": (), "acknowledge": lambda self, push_ids: None})
+    with patch.dict(KINDS, {"binary": deaf}):
+        report = await run(
+            server,
+            "push",
+            sessions="binary",
+            users=2,
+            churn_per_s=0.0,
+            offline_share=0.0,
+            load={**SHORT, "seconds": 4.0, "rate_per_s": 200.0},
+        )
+    # More than one answer can carry: the rest of an inbox follows as pushes.
+    assert report.counts["unacknowledged"] == report.delivered > 650
 
 
 async def test_hearts_are_counted_exactly(server) -> None:

@@ -62,6 +62,7 @@ def bench() -> None:
 def target_flags(command: Command) -> Command:
     """Where the server is, and what opens it."""
     for flag in (
+        click.option("--ca", default="", help="File of the CA that signed the server's certificate."),
         click.option("--insecure", is_flag=True, help="Do not check the server's certificate."),
         click.option(
             "--secret", default="", envvar="HEARTCAST_AUTH__JWT_SECRET", help="Key of users' tokens."
@@ -98,7 +99,11 @@ def report_flags(command: Command) -> Command:
 
 def target_of(flags: dict[str, Any]) -> Target:
     return Target.parse(
-        flags["url"], api_key=flags["api_key"], secret=flags["secret"], verify_tls=not flags["insecure"]
+        flags["url"],
+        api_key=flags["api_key"],
+        secret=flags["secret"],
+        verify_tls=not flags["insecure"],
+        ca=flags["ca"],
     )
 
 
@@ -164,6 +169,7 @@ _NOT_OF_SCENARIO = {
     "api_key",
     "secret",
     "insecure",
+    "ca",
     "json_",
     "html",
     "sources",

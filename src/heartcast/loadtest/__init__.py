@@ -5,6 +5,7 @@
     pacer         wakes the event loop at those moments, to a tenth of a millisecond
     http          requests, pipelined, each timed from its intended moment
     sockets       thousands of WebSocket clients, a few hundred bytes each
+    sessions/     what a client says and hears, one file for each protocol
     marks         what every message carries: stream, sequence, time, checksum
     verdict       lost, doubled, reordered, late, damaged: counted exactly, with examples
     meter         latencies second by second
@@ -14,7 +15,8 @@
     crew          several processes, one load, one verdict
     scenarios/    what each kind of scenario does
     report        the outcome as data; ``page`` and ``plots`` make one HTML file of it
-    usl, capacity how throughput grows with concurrency, and how many machines that means
+    sweep, usl    how throughput grows with concurrency: measured, and the law of it
+    capacity      how many machines that means
 
 The tester is a client among others: it imports nothing of the server but ``wire``. Load
 is *open*: requests go out when the schedule says, whether or not earlier ones were

@@ -29,6 +29,7 @@ class Crowd:
     Args:
         host: Name or address of the server.
         path: Of its WebSocket endpoint.
+        subprotocol: Asked for in WebSocket handshakes; "": none.
         sources: Addresses to connect from, in turn: each has its own 28,000 ports. Empty:
             whatever the kernel chooses.
     """
@@ -39,6 +40,7 @@ class Crowd:
         port: int,
         *,
         path: str = "/connection/websocket",
+        subprotocol: str = "",
         tls: ssl.SSLContext | None = None,
         sources: tuple[str, ...] = (),
         now_us: Callable[[], int],
@@ -49,8 +51,10 @@ class Crowd:
         self.now_us = now_us
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         self._family, self._address = found[0], found[4]
+        self.authority = f"{host}:{port}"
+        asked = f"Sec-WebSocket-Protocol: {subprotocol}\r\n" if subprotocol else ""
         self.handshake = (
-            f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\n"
+            f"GET {path} HTTP/1.1\r\nHost: {self.authority}\r\nUpgrade: websocket\r\n{asked}"
             "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         ).encode()

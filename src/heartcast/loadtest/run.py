@@ -29,6 +29,8 @@ from heartcast.loadtest.marks import Marker
 from heartcast.loadtest.meter import Meter, Quantiles
 from heartcast.loadtest.pacer import Pacer
 from heartcast.loadtest.scenario import Scenario
+from heartcast.loadtest.sessions import Subscriber
+from heartcast.loadtest.sessions.kinds import KINDS
 from heartcast.loadtest.target import Asker, Target, Usage, pid_listening, usage_in, usage_of
 from heartcast.loadtest.verdict import Ledger
 
@@ -138,6 +140,8 @@ class Run:
         self.pool: Pool
         self.audience: Audience
         self.scene: Scene
+        self.kind: type[Subscriber]
+        """What its subscribers speak."""
         self.server_pid: int | None = None
         self._sources = sources
         self._on_second = on_second
@@ -211,11 +215,20 @@ class Run:
         target = self.target
         self._start_ns = self.clock.monotonic_ns()
         self.pool = Pool(self.clock, target.host, target.port, target.tls(), self._answered)
-        crowd = Crowd(target.host, target.port, tls=target.tls(), sources=self._sources, now_us=self.now_us)
+        self.kind = KINDS[self.scenario.sessions]
+        crowd = Crowd(
+            target.host,
+            target.port,
+            subprotocol=self.kind.subprotocol,
+            tls=target.tls(),
+            sources=self._sources,
+            now_us=self.now_us,
+        )
         self.audience = Audience(
             crowd,
             self.ledger,
             self.marker,
+            kind=self.kind,
             delivery=self.deliveries,
             random=self.chance,
             start_us=self.now_us(),

@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import msgspec
 
@@ -35,6 +35,9 @@ def _check(is_good: bool, message: str) -> None:
 
 def _check_share(name: str, value: float) -> None:
     _check(0 <= value <= 1, f"{name}: must be 0 to 1, got {value}")
+
+
+Sessions: TypeAlias = Literal["json", "binary", "sse"]
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -126,6 +129,7 @@ class _Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Of everything that is drawn by lot: the same seed asks for the same."""
 
     summary: ClassVar[str] = ""
+    sessions: ClassVar[Sessions] = "json"
 
     @property
     def name(self) -> str:
@@ -144,6 +148,8 @@ class Fanout(_Scenario, frozen=True, tag="fanout"):
     subscribers: int = 1_000
     channels: int = 10
     namespace: str = "public"
+    sessions: Sessions = "json"  # type: ignore[misc]  # what a kind of scenario may choose, others have
+    """What subscribers speak: json (Centrifugo), binary (heartcast.v1) or sse."""
     payload_bytes: int = 120
 
     def __post_init__(self) -> None:
@@ -171,6 +177,8 @@ class Push(_Scenario, frozen=True, tag="push"):
     """Pushes per request."""
     burst: int = 1
     """Pushes to the same user that are due one after another."""
+    sessions: Sessions = "json"  # type: ignore[misc]  # what a kind of scenario may choose, others have
+    """What subscribers speak: json (Centrifugo), binary (heartcast.v1) or sse."""
     acknowledge: bool = True
     cumulative: bool = False
     """Whether a client acknowledges its place in the inbox, and with it all before, instead of each push."""
@@ -184,6 +192,10 @@ class Push(_Scenario, frozen=True, tag="push"):
         _check_share("offline_share", self.offline_share)
         _check(self.churn_per_s >= 0, "churn_per_s: must be >= 0")
         _check(self.ack_timeout_s > 0, "ack_timeout_s: must be > 0")
+        _check(
+            not (self.acknowledge and self.sessions == "sse"),
+            'acknowledge: nothing goes back on an event stream; with sessions = "sse" it must be false',
+        )
         _check(0 < self.payload_bytes <= 300, "payload_bytes: must be 1 to 300, the longest title")
         _check(
             not (self.offline_share == 1 and self.churn_per_s > 0),
@@ -248,6 +260,8 @@ class Storm(_Scenario, frozen=True, tag="storm"):
     subscribers: int = 2_000
     channels: int = 20
     namespace: str = "feed"
+    sessions: Sessions = "json"  # type: ignore[misc]  # what a kind of scenario may choose, others have
+    """What subscribers speak: json (Centrifugo), binary (heartcast.v1) or sse."""
     at_s: float = 6.0
     """When the connections break, in seconds of the load."""
     share: float = 1.0
@@ -274,6 +288,8 @@ class Slow(_Scenario, frozen=True, tag="slow"):
     subscribers: int = 200
     channels: int = 4
     namespace: str = "feed"
+    sessions: Sessions = "json"  # type: ignore[misc]  # what a kind of scenario may choose, others have
+    """What subscribers speak: json (Centrifugo), binary (heartcast.v1) or sse."""
     slow_share: float = 0.1
     at_s: float = 5.0
     stall_s: float = 5.0

@@ -16,7 +16,7 @@ import select
 import socket
 import ssl
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from heartcast.wire.frames import CLOSE, PING, PONG, TEXT, masked_frame
 
@@ -70,6 +70,8 @@ class Client(ABC):
     """
 
     __slots__ = ("_out", "_rest", "crowd", "serial", "sock", "state", "wait_us")
+    message_byte: ClassVar[int] = 0x80 | TEXT
+    """The first byte of frames that are messages of its protocol."""
 
     def __init__(self, crowd: Crowd, serial: int) -> None:
         self.crowd = crowd
@@ -81,13 +83,17 @@ class Client(ABC):
         self._rest: bytes | None = None
         self._out: bytes | None = None
 
+    def greeting(self) -> bytes:
+        """The request that it sends first."""
+        return self.crowd.handshake
+
     @abstractmethod
     def opened(self) -> None:
         """The handshake is done."""
 
     @abstractmethod
     def received(self, payload: bytes) -> None:
-        """A text message came."""
+        """A message came."""
 
     def received_read(self, data: bytes) -> bool:
         """All that one read gave, whole frames only: whether it was dealt with as it stands."""
@@ -167,7 +173,7 @@ class Client(ABC):
         if isinstance(self.sock, ssl.SSLSocket) and not self._secured(self.sock):
             return False
         self.crowd.watch(self, is_writing=False)
-        self.write(self.crowd.handshake)
+        self.write(self.greeting())
         return True
 
     def _secured(self, sock: ssl.SSLSocket) -> bool:
@@ -220,7 +226,7 @@ class Client(ABC):
         if stop < len(data):
             self._rest = data[stop:] if stop else data
         for first, payload in found:
-            if first == 0x81:
+            if first == self.message_byte:
                 self.received(payload)
             else:
                 self._control(first, payload)

@@ -54,13 +54,17 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     secret: str = ""
     """Key that tokens of users are signed with; "": they are asked of the server's dev mode."""
     verify_tls: bool = True
+    ca: str = ""
+    """File with the certificates that are believed; "": those of the machine."""
 
     @classmethod
-    def parse(cls, url: str, *, api_key: str = "", secret: str = "", verify_tls: bool = True) -> Target:
+    def parse(
+        cls, url: str, *, api_key: str = "", secret: str = "", verify_tls: bool = True, ca: str = ""
+    ) -> Target:
         """Read an address such as ``http://127.0.0.1:8080``.
 
         Raises:
-            InvalidInput: it is no such address.
+            InvalidInput: it is no such address, or the file of certificates is none.
         """
         parts = urlsplit(url if "//" in url else f"http://{url}")
         try:
@@ -70,8 +74,12 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         if parts.scheme not in ("http", "https") or not parts.hostname or port == -1 or parts.path.strip("/"):
             raise InvalidInput(f"{url!r} is not the address of a server, such as http://127.0.0.1:8080")
         is_tls = parts.scheme == "https"
+        if ca and not verify_tls:
+            raise InvalidInput("--ca says whom to believe and --insecure to believe anybody: leave one out")
+        if ca and not is_tls:
+            raise InvalidInput(f"--ca needs an address that begins with https, not {url!r}")
         port = port if port is not None else (443 if is_tls else 80)
-        return cls(
+        target = cls(
             url=f"{parts.scheme}://{parts.netloc}",
             host=parts.hostname,
             port=port,
@@ -79,7 +87,10 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
             api_key=api_key,
             secret=secret,
             verify_tls=verify_tls,
+            ca=ca,
         )
+        target.tls()
+        return target
 
     @property
     def is_loopback(self) -> bool:
@@ -91,9 +102,17 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
             return False
 
     def tls(self) -> ssl.SSLContext | None:
+        """How connections are secured; None: they are not.
+
+        Raises:
+            InvalidInput: the file of certificates cannot be read.
+        """
         if not self.is_tls:
             return None
-        context = ssl.create_default_context()
+        try:
+            context = ssl.create_default_context(cafile=self.ca or None)
+        except (OSError, ssl.SSLError) as error:
+            raise InvalidInput(f"cannot read certificates from {self.ca}: {error}") from error
         if not self.verify_tls:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
@@ -158,6 +177,11 @@ async def meet(asker: Asker, target: Target) -> None:
     try:
         await asker.open()
     except Unavailable as error:
+        if isinstance(error.__cause__, ssl.SSLCertVerificationError):
+            raise Unavailable(
+                f"nobody known here vouches for the certificate of {target.url}: name the file of its CA "
+                f"with --ca, or do not check with --insecure ({error.__cause__.verify_message})"
+            ) from error
         raise Unavailable(
             f"no server answers at {target.url}; start one with 'heartcast serve', or name another with --url"
         ) from error
@@ -224,6 +248,14 @@ def usage_of(pid: int) -> Usage | None:
     except OSError:
         return None
     return Usage((int(fields[11]) + int(fields[12])) / _TICKS_PER_S, int(fields[21]) * _PAGE_BYTES)
+
+
+def waited_s(pid: int) -> float:
+    """How long the main thread of a process was ready to run and had no core; 0 where nobody tells."""
+    try:
+        return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
 
 
 def usage_in(metrics: bytes) -> Usage | None:

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from heartcast.loadtest.audience import Subscriber
 from heartcast.loadtest.run import Run, Scene
 from heartcast.loadtest.scenario import Fanout, Slow, Storm
+from heartcast.loadtest.sessions import Subscriber
 from heartcast.loadtest.target import may_send
 
 _encode = msgspec.json.Encoder().encode
@@ -43,7 +43,7 @@ class FanoutScene(Scene):
         await may_send(run.asker, run.target)
         for serial in range(options.subscribers):
             stream = serial % options.channels
-            subscriber = Subscriber(run.audience, serial, run.ledger.names[stream], stream=stream)
+            subscriber = run.kind(run.audience, serial, run.ledger.names[stream], stream=stream)
             self.subscribers.append(subscriber)
             run.audience.crowd.connect(subscriber)
         await run.everyone_listens(options.subscribers)

@@ -11,11 +11,12 @@ from __future__ import annotations
 import msgspec
 
 from heartcast.core.names import channel_part
-from heartcast.loadtest.audience import Audience, Heard, Subscriber
+from heartcast.loadtest.audience import Audience, Heard
 from heartcast.loadtest.run import Run, Scene
 from heartcast.loadtest.scenario import Mixed
 from heartcast.loadtest.scenarios.hearts import HeartAccount, Op
 from heartcast.loadtest.scenarios.push import Inboxes, Pushed
+from heartcast.loadtest.sessions.centrifugo import CentrifugoSubscriber
 from heartcast.loadtest.target import may_send
 
 _WATCHED = 20
@@ -30,7 +31,7 @@ class _Live(msgspec.Struct):
 _decode_live = msgspec.json.Decoder(_Live).decode
 
 
-class Watcher(Subscriber):
+class Watcher(CentrifugoSubscriber):
     """A page that shows a live count: only the latest matters."""
 
     __slots__ = ("count",)

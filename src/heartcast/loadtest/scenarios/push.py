@@ -13,9 +13,9 @@ from typing import NamedTuple
 import msgspec
 
 from heartcast.core.names import channel_part
-from heartcast.loadtest.audience import Subscriber
 from heartcast.loadtest.run import Run, Scene
 from heartcast.loadtest.scenario import Push
+from heartcast.loadtest.sessions import Subscriber
 from heartcast.loadtest.target import may_send, tokens
 
 _encode = msgspec.json.Encoder().encode
@@ -66,7 +66,7 @@ class Inboxes:
             stream = self._first + number
             channel = run.ledger.names[stream]
             self.sockets.append(
-                Subscriber(run.audience, first_serial + number, channel, stream=stream, token=token)
+                run.kind(run.audience, first_serial + number, channel, stream=stream, token=token)
             )
 
     def send(self, number: int, intended_us: int) -> None:
