@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heartcast.core.errors import InvalidInput
-from heartcast.loadtest.usl import Usl, bootstrap, fit
+from heartcast.loadtest.usl import Usl, bootstrap, fit, robust_fit, scatter
 
 # The SPEC SDM91 benchmark, the example of the R package usl and of its literature.
 SPECSDM91 = [
@@ -69,3 +69,17 @@ def test_throughput_that_grows_more_than_linearly_gives_no_negative_coefficients
     assert law.alpha >= 0
     assert law.beta >= 0
     assert law.peak_n is None
+
+
+def test_one_spoiled_load_does_not_bend_the_curve() -> None:
+    truth = Usl(gamma=10_000, alpha=0.25, beta=0.0004, sse=0, largest_n=32)
+    points = [(n, truth.throughput(n)) for n in (4, 8, 12, 16, 20, 24, 28, 32)]
+    points[6] = (28, points[6][1] * 0.6)
+    assert robust_fit(points).throughput(48) == pytest.approx(truth.throughput(48), rel=0.02)
+    assert abs(fit(points).throughput(48) / truth.throughput(48) - 1) > 0.05
+
+
+def test_the_scatter_is_how_far_the_points_lie_off() -> None:
+    truth = Usl(gamma=100, alpha=0.05, beta=0.0005, sse=0, largest_n=64)
+    points = [(n, truth.throughput(n) * (1.04 if n % 3 else 0.96)) for n in (1, 2, 3, 6, 12, 32)]
+    assert scatter(truth, points) == pytest.approx(0.04)

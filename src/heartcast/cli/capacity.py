@@ -14,6 +14,7 @@ from heartcast.cli.bench import target_flags, target_of
 from heartcast.core.clock import SystemClock
 from heartcast.loadtest import capacity as model
 from heartcast.loadtest.bench import on_a_loop
+from heartcast.loadtest.sweep import ROUNDS, loads
 
 DEFAULT_FILE = "capacity.json"
 
@@ -23,7 +24,7 @@ DEFAULT_FILE = "capacity.json"
 @click.option(
     "--largest", type=int, default=32, show_default=True, help="Most requests in flight in the fit."
 )
-@click.option("--seconds", type=float, default=2.0, show_default=True, help="Length of each load.")
+@click.option("--seconds", type=float, default=3.0, show_default=True, help="Length of each load.")
 @click.option(
     "--json", "json_", type=click.Path(dir_okay=False, path_type=Path), help="Keep it for planning."
 )
@@ -32,7 +33,7 @@ def bench_capacity(of: str, largest: int, seconds: float, json_: Path | None, **
     """Keep more and more requests in flight, fit how far that scales, check it by a held-out load."""
     console = Console()
     target = target_of(flags)
-    total = model.ROUNDS * (len(model.loads(largest)) + 1)
+    total = ROUNDS * (len(loads(largest)) + 1)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("measuring", total=total)
         found = on_a_loop(
@@ -80,6 +81,7 @@ def _show(found: model.Capacity, console: Console) -> None:
     n, best = law.best
     peak = f"peak at N = {law.peak_n:.0f}" if law.peak_n is not None else "no peak"
     table.add_row("USL", f"{best:,.0f}/s at N = {n:.0f}", f"{peak}; speaks up to N = {2 * law.largest_n:g}")
+    table.add_row("  scatter", f"{found.scatter:.1%}", "how far the loads above lie from the law")
     for name, value, interval in (
         ("  gamma", law.gamma, ranges.gamma),
         ("  alpha", law.alpha, ranges.alpha),
@@ -92,6 +94,12 @@ def _show(found: model.Capacity, console: Console) -> None:
         f"predicted {found.predicted_per_s:,.0f}/s ({found.miss:+.1%})",
         highlight=False,
     )
+    waited = max(step.waited for step in [*found.steps, found.hold_out])
+    if waited > 0.05:
+        console.print(
+            f"  · Other programs had a core for up to {waited:.0%} of a load; that time is left out.",
+            style="dim",
+        )
     if any(step.tester_cpu > 0.85 for step in [*found.steps, found.hold_out]):
         console.print("  · The tester itself was busy: the server may take more than this says.", style="dim")
 

@@ -1,60 +1,43 @@
 """How much one machine takes, measured; how many machines that means, calculated.
 
-A closed-loop sweep keeps N requests in flight and notes throughput, latency and the
-server's processor time, for growing N. Three models then speak of the same numbers:
+A closed-loop sweep (``sweep``) keeps N requests in flight and notes throughput, latency
+and the server's processor time, for growing N. Three models then speak of the same numbers:
 
 formula  cores x 0.7 / cpu_ms x 1000: linear in cores, needs one figure
 Little   in flight = rate x latency: what a limit of concurrency must be
 USL      what queueing and coordination take away; see ``usl``
 
 The last load of the sweep, half as much again as the largest that the fit saw, is not
-given to the fit: how far the prediction misses it is part of the result.
+given to the fit: how far the prediction misses it is part of the result. Where refusals, a
+busy tester or a noisy machine leave nothing to fit, that is said instead.
 """
 
 from __future__ import annotations
 
-import asyncio
 import math
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import msgspec
 
 from heartcast.core.clock import Clock, rfc3339
-from heartcast.core.errors import InvalidInput, SettingsError, Unavailable
-from heartcast.core.quantiles import Histogram
-from heartcast.loadtest.http import Pool
-from heartcast.loadtest.report import machine, run_name
-from heartcast.loadtest.target import Asker, Target, may_send, meet, pid_listening, usage_of
-from heartcast.loadtest.usl import Intervals, Point, Usl, bootstrap, fit
+from heartcast.core.errors import HeartcastError, InvalidInput, SettingsError
+from heartcast.loadtest.report import machine
+from heartcast.loadtest.sweep import Step, sweep
+from heartcast.loadtest.target import Asker, Target, may_send, meet
+from heartcast.loadtest.usl import Intervals, Point, Usl, bootstrap, robust_fit, scatter
 
 HEADROOM = 0.7
 """Share of the capacity that is planned with, as in the well-known formula."""
-HOLD_OUT = 1.5
-ROUNDS = 3
-"""The sweep is made so often, and of each load the median counts: what else happens on the machine
-then spoils a round and not the fit."""
-_SETTLE_S = 0.2
-_USERS = 500
-_MOST_CONNECTIONS = 64
-
-
-class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """One load of the sweep."""
-
-    n: int
-    """Requests in flight."""
-    per_s: float
-    mean_ms: float
-    p99_ms: float
-    failed: int
-    server_cpu_ms: float | None
-    """Processor time of the server per request; None when it cannot be seen."""
-    tester_cpu: float
-    """Share of one core."""
+MOST_SCATTER = 0.1
+"""A law that misses the very points it was made from by more than this will not foretell others within it."""
+MOST_ERROR = 0.05
+"""Standard error of a load: nobody can say whether a prediction is within ten percent of a figure that
+is itself not known within ten percent."""
+MOST_FAILED = 0.01
+MOST_TESTER = 0.95
+"""Share of its core from which on the tester is what is measured."""
 
 
 class Capacity(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +50,8 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
     steps: list[Step]
     """Those that the fit was made from."""
     law: Usl
+    scatter: float
+    """How far those lie from the law, as a share of their throughput."""
     intervals: Intervals
     hold_out: Step
     predicted_per_s: float
@@ -101,27 +86,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Requests in flight per node at the planned rate (Little)."""
 
 
-def loads(largest: int) -> list[int]:
-    """Eight equal steps up to ``largest``.
-
-    Not 1, 2, 4 …: an event loop under little load wakes up for every request and under much load for
-    several at once, which are two curves, and the one that planning needs is the second.
-
-    Raises:
-        InvalidInput: too small for a fit.
-    """
-    if largest < 16:
-        raise InvalidInput(f"the largest load must be at least 16 in flight, got {largest}")
-    return [largest * k // 8 for k in range(1, 9)]
-
-
 async def measure(
     target: Target,
     clock: Clock,
     *,
     of: str = "push",
     largest: int = 32,
-    seconds: float = 2.0,
+    seconds: float = 3.0,
     on_step: Callable[[Step], None] | None = None,
 ) -> Capacity:
     """Sweep, fit and check.
@@ -131,27 +102,19 @@ async def measure(
         seconds: Length of each load, all rounds together.
 
     Raises:
-        HeartcastError: it could not begin, or the server stopped answering.
+        HeartcastError: it could not begin, the server stopped answering, or no curve can be
+            drawn through what was measured; says why.
     """
     began_ms = clock.wall_ms()
     asker = Asker(clock, target)
     try:
         await meet(asker, target)
         await may_send(asker, target)
-        held = math.ceil(largest * HOLD_OUT)
-        steps: dict[int, list[Step]] = {n: [] for n in [*loads(largest), held]}
-        order = Random(1)  # noqa: S311 - an order is no secret
-        for _ in range(ROUNDS):
-            # In another order each time, or what comes and goes on the machine would always hit the same.
-            for n, found in order.sample(list(steps.items()), len(steps)):
-                found.append(await _step(target, clock, _requests(target, of), n, seconds / ROUNDS))
-                if on_step is not None:
-                    on_step(found[-1])
+        seen, hold_out = await sweep(target, clock, of=of, largest=largest, seconds=seconds, on_step=on_step)
     finally:
         await asker.close()
-    *seen, hold_out = map(_median, steps.values())
-    points: list[Point] = [(step.n, step.per_s) for step in seen]
-    law = fit(points)
+    law = law_of([*seen, hold_out], fitted=len(seen))
+    points = points_of(seen)
     return Capacity(
         of=of,
         url=target.url,
@@ -159,98 +122,53 @@ async def measure(
         began_at=rfc3339(began_ms),
         steps=seen,
         law=law,
+        scatter=scatter(law, points),
         intervals=bootstrap(law, points, Random(1)),  # noqa: S311 - a bootstrap is no secret
         hold_out=hold_out,
-        predicted_per_s=law.throughput(held),
+        predicted_per_s=law.throughput(hold_out.n),
     )
 
 
-def _median(steps: list[Step]) -> Step:
-    return sorted(steps, key=lambda step: step.per_s)[len(steps) // 2]
+def points_of(steps: Sequence[Step]) -> list[Point]:
+    return [(step.n, step.per_s) for step in steps]
 
 
-def _requests(target: Target, of: str) -> list[bytes]:
-    name = run_name()
-    if of == "push":
-        bodies = [
-            b'{"user_id":"bench-%s-%d","template":"news_v2","payload":{"title":"capacity"}}'
-            % (name.encode(), user)
-            for user in range(_USERS)
-        ]
-        return [target.request("POST", "/push", body) for body in bodies]
-    if of == "hearts":
-        bodies = [b'{"target_id":"bench-%s","user_id":%d}' % (name.encode(), user) for user in range(50_000)]
-        return [target.request("POST", "/api/v1/hearts", body) for body in bodies]
-    if of == "publish":
-        body = b'{"channel":"public:bench-%s","data":"capacity"}' % name.encode()
-        return [target.request("POST", "/api/publish", body)]
-    raise InvalidInput(f"there is no sweep of {of!r}: push, hearts or publish")
+def law_of(steps: Sequence[Step], *, fitted: int) -> Usl:
+    """The law through the first ``fitted`` steps.
+
+    Raises:
+        HeartcastError: the steps are no measurement of the server's capacity; the sentence says why.
+    """
+    for step in steps:
+        if step.failed > MOST_FAILED * step.answers:
+            raise _unfit(
+                f"with {step.n} in flight the server refused {step.failed:,} requests: what it turns away "
+                "has no capacity; raise its limits, or sweep less with --largest"
+            )
+        if step.tester_cpu > MOST_TESTER:
+            raise _unfit(
+                f"with {step.n} in flight the tester used {step.tester_cpu:.0%} of its core: this would be "
+                "the tester's capacity, not the server's; give it a core of its own"
+            )
+        if step.error > MOST_ERROR:
+            raise _unfit(
+                f"the rounds differ so much that the throughput with {step.n} in flight is known to "
+                f"{2 * step.error:.0%} only, and it must be to {2 * MOST_ERROR:.0%}: measure on a quieter "
+                "machine, or longer with --seconds"
+            )
+    points = points_of(steps[:fitted])
+    law = robust_fit(points)
+    found = scatter(law, points)
+    if found > MOST_SCATTER:
+        raise _unfit(
+            f"no curve fits what was measured: the loads lie {found:.0%} off the best one, and it may be "
+            f"{MOST_SCATTER:.0%}; measure on a quieter machine, or longer with --seconds"
+        )
+    return law
 
 
-class _Loop:
-    """N requests in flight, each followed by the next when it is answered."""
-
-    def __init__(self, clock: Clock, requests: list[bytes]) -> None:
-        self._clock = clock
-        self._requests = requests
-        self._next = 0
-        self.pool: Pool
-        self.is_running = True
-        self.latencies = Histogram()
-        self.failed = 0
-        self.answers = 0
-
-    def ask(self, line: int) -> None:
-        request = self._requests[self._next]
-        self._next = (self._next + 1) % len(self._requests)
-        self.pool.connections[line].ask(line, request, self.pool.now_us())
-
-    def answered(self, tag: Any, status: int, body: bytes, latency_us: int) -> None:
-        self.answers += 1
-        self.latencies.add(max(0, latency_us))
-        if not 200 <= status < 300:
-            self.failed += 1
-        if self.is_running and status:
-            self.ask(tag)
-
-    def clear(self) -> None:
-        self.answers = self.failed = 0
-        self.latencies.clear()
-
-
-async def _step(target: Target, clock: Clock, requests: list[bytes], n: int, seconds: float) -> Step:
-    loop = _Loop(clock, requests)
-    loop.pool = Pool(clock, target.host, target.port, target.tls(), loop.answered)
-    pid = pid_listening(target.port) if target.is_loopback else None
-    connections = min(n, _MOST_CONNECTIONS)
-    try:
-        await loop.pool.open(connections)
-        for k in range(n):
-            loop.ask(k % connections)
-        loop.pool.flush()
-        await asyncio.sleep(_SETTLE_S)
-        loop.clear()
-        server, own_s, began_s = usage_of(pid) if pid else None, time.process_time(), clock.monotonic_s()
-        await asyncio.sleep(seconds)
-        took_s = clock.monotonic_s() - began_s
-        answers, own_s, after = loop.answers, time.process_time() - own_s, usage_of(pid) if pid else None
-        loop.is_running = False
-        await loop.pool.drain(5.0)
-    finally:
-        await loop.pool.close()
-    if not answers:
-        raise Unavailable(f"{target.url} answered nothing with {n} requests in flight")
-    latencies = loop.latencies
-    cpu_s = after.cpu_s - server.cpu_s if after and server else None
-    return Step(
-        n=n,
-        per_s=answers / took_s,
-        mean_ms=latencies.sum / latencies.count / 1000,
-        p99_ms=(latencies.quantile(0.99) or 0) / 1000,
-        failed=loop.failed,
-        server_cpu_ms=cpu_s / answers * 1000 if cpu_s is not None else None,
-        tester_cpu=own_s / took_s,
-    )
+def _unfit(why: str) -> HeartcastError:
+    return HeartcastError(why, code="capacity_unfit")
 
 
 def formula_per_s(cores: float, cpu_ms: float, headroom: float = HEADROOM) -> float:
