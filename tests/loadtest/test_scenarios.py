@@ -38,7 +38,8 @@ async def test_pushes_arrive_once_in_order_and_leave_the_inbox_when_acknowledged
     assert report.reconnects > 5
 
 
-async def test_pushes_in_batches_come_in_bursts_and_are_acknowledged_by_their_place(server) -> None:
+@pytest.mark.parametrize("sessions", ["json", "binary"])
+async def test_pushes_in_batches_come_in_bursts_and_are_acknowledged_by_their_place(server, sessions) -> None:
     report = await run(
         server,
         "push",
@@ -48,6 +49,7 @@ async def test_pushes_in_batches_come_in_bursts_and_are_acknowledged_by_their_pl
         batch=20,
         burst=5,
         cumulative=True,
+        sessions=sessions,
         load={**SHORT, "rate_per_s": 1_000.0},
     )
     assert report.is_passed, (report.checks, report.examples)
