@@ -174,12 +174,12 @@ def test_a_busy_tester_is_not_mistaken_for_a_slow_server() -> None:
 async def test_a_real_server_is_swept(server, of) -> None:
     # What such short loads give is not fitted here: on a busy machine it is refused, and rightly.
     target = Target.parse(server.url)
-    seen, held = await sweep(target, SystemClock(), of=of, largest=16, seconds=0.15, rounds=1)
+    seen, held = await sweep(target, SystemClock(), of=of, largest=16, seconds=0.3, rounds=1)
     assert [s.n for s in seen] == [2, 4, 6, 8, 10, 12, 14, 16]
     assert held.n == 24
     assert not any(s.failed for s in [*seen, held])
     # Little's law holds of what was measured: in flight = rate x latency.
-    assert model.in_flight(held.per_s, held.mean_ms) == pytest.approx(24, rel=0.35)
+    assert model.in_flight(held.per_s, held.mean_ms) == pytest.approx(24, rel=0.5)
     assert held.server_cpu_ms is not None
 
 
