@@ -3,6 +3,9 @@
 import asyncio
 import http.client
 import json
+import os
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -14,7 +17,11 @@ import pytest
 
 from heartcast.backends.webhook import key_of, new_secret, verify
 from heartcast.core.clock import SystemClock
+from heartcast.hearts.following import FILE_NAME, EffectsFile
+from heartcast.hearts.ledger import Bookings, Place
+from heartcast.hearts.ledger.sqlite import SqliteLedger
 from heartcast.testing.providers import Receiver
+from heartcast.testing.redis_server import RedisServer
 from heartcast.testing.server import RunningServer, running
 
 CREDIT = {
@@ -150,3 +157,57 @@ def test_a_webhook_that_leads_inside_is_refused_at_start(tmp_path: Path) -> None
         ):
             pass
         assert secret not in str(refused.value)
+
+
+def test_nodes_share_one_ledger_and_one_of_them_keeps_the_log(tmp_path: Path) -> None:
+    credit = {"HEARTCAST_HEARTS__CREDIT__IS_ON": "true"}
+    audit = {"HEARTCAST_HEARTS__AUDIT__IS_ON": "true"}
+    keeper = {**credit, **audit, "HEARTCAST_CLUSTER__LOCAL": '["audit"]'}
+    with RedisServer(settings={"appendonly": "yes"}) as redis:
+        flags = ("--redis", redis.url, "--data-dir")
+        with (
+            running(*flags, str(tmp_path / "a"), environ=credit) as first,
+            running(*flags, str(tmp_path / "b"), environ=keeper) as second,
+        ):
+            for target in ("a", "b", "c"):
+                _ask(first, "/api/v1/hearts", {"target_id": target, "user_id": "u1"})
+            _ask(second, "/api/v1/hearts", {"target_id": "d", "user_id": "u1"})
+            for node in (first, second):
+                found = _until(node, "/api/v1/users/u1/credit", "balance", 4)
+                assert (found["balance"], found["awarded_today"]) == (4, 4)
+            assert _until(second, "/api/v1/audit/verdict", "records", 4)["wrong"] is None
+            assert _status(first, "/api/v1/audit/verdict") == 404
+            first.kill()
+            _ask(second, "/api/v1/hearts", {"target_id": "e", "user_id": "u1"})
+            assert _until(second, "/api/v1/users/u1/credit", "balance", 5)["balance"] == 5
+
+
+def test_a_node_with_a_ledger_of_its_own_does_not_hide_it_behind_a_shared_one(tmp_path: Path) -> None:
+    async def keep() -> None:
+        file = EffectsFile(tmp_path / FILE_NAME)
+        assert await SqliteLedger(file).write(None, Place("epoch", 1), Bookings())
+        await file.close()
+
+    asyncio.run(keep())
+    credit = {"HEARTCAST_HEARTS__CREDIT__IS_ON": "true"}
+    with RedisServer(settings={"appendonly": "yes"}) as redis:
+        refused = subprocess.run(
+            [sys.executable, "-m", "heartcast", "serve", "--port", "0", "--redis", redis.url,
+             "--data-dir", tmp_path],
+            env={**os.environ, **credit}, capture_output=True, text=True,
+        )  # fmt: skip
+    assert refused.returncode == 1
+    assert "move the file away to begin one" in refused.stderr
+
+
+def test_a_log_that_every_node_would_keep_is_refused_by_name(tmp_path: Path) -> None:
+    audit = {"HEARTCAST_HEARTS__AUDIT__IS_ON": "true"}
+    with RedisServer(settings={"appendonly": "yes"}) as redis:
+        refused = subprocess.run(
+            [sys.executable, "-m", "heartcast", "serve", "--port", "0", "--redis", redis.url,
+             "--data-dir", tmp_path],
+            env={**os.environ, **audit}, capture_output=True, text=True,
+        )  # fmt: skip
+    assert refused.returncode == 1
+    assert "hearts.audit: its state is a file of one node" in refused.stderr
+    assert refused.stderr.count("\n") == 1

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from heartcast.cli.hearts import hearts
 from heartcast.core.ids import IdSource
 from heartcast.hearts.audit import Audit
-from heartcast.hearts.following import FILE_NAME, EffectsFile, Follower
+from heartcast.hearts.following import FILE_NAME, EffectsFile, FileTaker, Follower
 from heartcast.hearts.model import Cause, HeartKey
 from heartcast.hearts.options import OutboxOptions
 from heartcast.hearts.outbox import Feed
@@ -29,9 +29,8 @@ class Log:
         self.store = MemoryHeartStore(IdSource(clock), MemoryEvents(clock))
         self.file = EffectsFile(self.path)
         self.audit = Audit(self.file)
-        self.follower = Follower(
-            "audit", Feed(self.store, OutboxOptions(), clock), self.file, self.audit.take
-        )
+        taker = FileTaker("audit", self.file, self.audit.take)
+        self.follower = Follower("audit", Feed(self.store, OutboxOptions(), clock), taker)
         self.cursor = ""
 
     async def add(self, *keys: HeartKey) -> None:

@@ -17,6 +17,7 @@ from heartcast.core.clock import SystemClock
 from heartcast.core.ids import IdSource
 from heartcast.hearts.credit import Balance, Ledger
 from heartcast.hearts.following import FILE_NAME, EffectsFile, Follower
+from heartcast.hearts.ledger.sqlite import SqliteLedger
 from heartcast.hearts.model import Cause, HeartKey
 from heartcast.hearts.options import CreditOptions, OutboxOptions
 from heartcast.hearts.outbox import Feed
@@ -38,9 +39,9 @@ class Bank:
         self.clock = ManualClock()
         self.store = MemoryHeartStore(IdSource(self.clock), MemoryEvents(self.clock))
         self.file = EffectsFile(None)
-        self.ledger = Ledger(CreditOptions(is_on=True, **options), self.file)  # type: ignore[arg-type]
+        self.ledger = Ledger(CreditOptions(is_on=True, **options), SqliteLedger(self.file))  # type: ignore[arg-type]
         self.feed = Feed(self.store, OutboxOptions(), self.clock)
-        self.follower = Follower("credit", self.feed, self.file, self.ledger.take)
+        self.follower = Follower("credit", self.feed, self.ledger)
         self.cursor = ""
 
     async def add(self, *keys: HeartKey) -> None:
@@ -203,10 +204,10 @@ async def test_a_kill_at_any_moment_pays_every_heart_once(tmp_path: Path) -> Non
 
     store = SqliteHeartStore(tmp_path / "hearts.db", clock=SystemClock(), keeps_events=True)
     file = EffectsFile(tmp_path / FILE_NAME)
-    ledger = Ledger(CreditOptions(is_on=True), file)
+    ledger = Ledger(CreditOptions(is_on=True), SqliteLedger(file))
     feed = Feed(store, OutboxOptions(), SystemClock())
-    follower = Follower("credit", feed, file, ledger.take)
-    cursor, before = await file.ask(follower._place), ""
+    follower = Follower("credit", feed, ledger)
+    cursor, before = await follower.begin(), ""
     assert follower.number > 0
     while cursor != before:
         cursor, before = await follower.step(cursor, 0), cursor

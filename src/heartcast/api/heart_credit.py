@@ -10,7 +10,8 @@ from heartcast.api.route import Answer, Call, Headers, Parameter, Route
 from heartcast.core.clock import rfc3339
 from heartcast.core.errors import Forbidden, InvalidInput
 from heartcast.core.names import check_id
-from heartcast.hearts.credit import Ledger, Reason
+from heartcast.hearts.credit import Ledger
+from heartcast.hearts.ledger import Reason
 
 _PATH = "/api/v1/users/{id}/credit"
 _MAX_PAGE = 200

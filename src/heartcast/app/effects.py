@@ -10,6 +10,7 @@ from typing import Any
 
 from heartcast.api import heart_audit, heart_credit, heart_events, heart_webhooks
 from heartcast.api.route import Route
+from heartcast.app import heart_stores
 from heartcast.app.settings import Settings
 from heartcast.backends.fetch import Bounds
 from heartcast.backends.post import Poster, check_url
@@ -19,7 +20,9 @@ from heartcast.core.errors import InvalidInput, SettingsError
 from heartcast.hearts.audit import Audit
 from heartcast.hearts.auditor import Auditor
 from heartcast.hearts.credit import Ledger
-from heartcast.hearts.following import FILE_NAME, EffectsFile, Follower
+from heartcast.hearts.following import FILE_NAME, EffectsFile, FileTaker, Follower
+from heartcast.hearts.ledger import LedgerStore
+from heartcast.hearts.ledger.sqlite import SqliteLedger, has_books
 from heartcast.hearts.model import HeartChanged, HeartEvent
 from heartcast.hearts.options import EventWebhookOptions
 from heartcast.hearts.outbox import Feed
@@ -42,6 +45,7 @@ class Effects:
     parts: list[Part] = field(default_factory=list)
     """What runs until it is cancelled."""
     file: EffectsFile | None = None
+    books: LedgerStore | None = None
     poster: Poster | None = None
 
     async def run(self) -> None:
@@ -53,6 +57,8 @@ class Effects:
     async def close(self) -> None:
         if self.poster is not None:
             self.poster.close()
+        if self.books is not None:
+            await self.books.close()
         if self.file is not None:
             await self.file.close()
 
@@ -71,38 +77,73 @@ def effects(settings: Settings, clock: Clock, store: HeartStore, bus: Bus[HeartC
     routes = heart_events.routes(feed)
     file = _file(settings)
     poster: Poster | None = None
-    if file is not None and options.credit.is_on:
-        ledger = Ledger(options.credit, file)
+    books = _books(settings, file) if options.credit.is_on else None
+    if books is not None:
+        ledger = Ledger(options.credit, books)
         routes += heart_credit.routes(ledger, clock.wall_ms)
-        parts.append(Follower("credit", feed, file, ledger.take).run)
+        parts.append(Follower("credit", feed, ledger).run)
     if file is not None and options.audit.is_on:
         audit = Audit(file)
         routes += heart_audit.routes(audit)
-        parts.append(Follower("audit", feed, file, audit.take).run)
+        parts.append(Follower("audit", feed, FileTaker("audit", file, audit.take)).run)
     if file is not None and options.webhooks.endpoints:
         bounds = Bounds(options.webhooks.timeout_s, _MAX_REPLY_BYTES, options.webhooks.allow_private)
         poster = Poster(bounds, clock=clock)
         webhooks = _webhooks(options.webhooks, feed, file, poster, clock)
         routes += heart_webhooks.routes(webhooks)
         parts += [webhook.run for webhook in webhooks.values()]
-    return Effects(feed=feed, auditor=auditor, routes=routes, parts=parts, file=file, poster=poster)
+    return Effects(
+        feed=feed, auditor=auditor, routes=routes, parts=parts, file=file, books=books, poster=poster
+    )
 
 
 def _file(settings: Settings) -> EffectsFile | None:
-    options = settings.hearts
+    options, is_shared = settings.hearts, _is_shared(settings)
     wanted = {
-        "hearts.credit.is_on": options.credit.is_on,
-        "hearts.audit.is_on": options.audit.is_on,
-        "hearts.webhooks": bool(options.webhooks.endpoints),
+        "credit": options.credit.is_on and not is_shared,
+        "audit": options.audit.is_on,
+        "webhooks": bool(options.webhooks.endpoints),
     }
-    for path, is_on in wanted.items():
-        if is_on and settings.cluster.redis_url:
+    for name, is_on in wanted.items():
+        if is_on and is_shared and name not in settings.cluster.local:
             raise SettingsError(
-                "its state is a file of one node; follow GET /api/v1/events instead", path=path
+                "its state is a file of one node; follow GET /api/v1/events instead, or let exactly one "
+                f'node have it: there, cluster.local = ["{name}"]',
+                path=f"hearts.{name}",
             )
     if not any(wanted.values()):
         return None
-    return EffectsFile(None if settings.in_memory else Path(settings.data_dir) / FILE_NAME)
+    return EffectsFile(_path(settings))
+
+
+def _path(settings: Settings) -> Path | None:
+    return None if settings.in_memory else Path(settings.data_dir) / FILE_NAME
+
+
+def _is_shared(settings: Settings) -> bool:
+    """Whether other nodes give hearts to the same store."""
+    return bool(settings.cluster.redis_url) and heart_stores.is_server(heart_stores.url_of(settings))
+
+
+def _books(settings: Settings, file: EffectsFile | None) -> LedgerStore:
+    if not _is_shared(settings):
+        assert file is not None
+        return SqliteLedger(file)
+    path = _path(settings)
+    if path is not None and has_books(path):
+        raise SettingsError(
+            f"{path} has a ledger of this node alone, and nodes that share hearts share their ledger; "
+            "move the file away to begin one",
+            path="hearts.credit",
+        )
+    options, url = settings.hearts, heart_stores.url_of(settings)
+    if heart_stores.is_migrated(url):
+        from heartcast.hearts.ledger.postgres import PostgresLedger
+
+        return PostgresLedger(url, options.postgres.timeout_s)
+    from heartcast.hearts.ledger.redis import RedisLedger
+
+    return RedisLedger(url, options.redis)
 
 
 def _webhooks(

@@ -7,6 +7,7 @@ import re
 import msgspec
 
 _NAME = re.compile(r"[A-Za-z0-9._:-]{0,100}").fullmatch
+_LOCAL = ("hearts", "push", "realtime", "ranking", "audit", "webhooks")
 
 
 class ClusterOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,8 +51,9 @@ class ClusterOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Take a server that may forget what it accepted (no append-only file, or evicting), and warn."""
 
     local: tuple[str, ...] = ()
-    """Domains that every node may keep for itself: ``hearts``, ``push``, ``realtime`` or ``ranking``. A
-    cluster refuses to start with a domain that the nodes do not share, unless it is named here."""
+    """Domains that every node may keep for itself: ``hearts``, ``push``, ``realtime`` or ``ranking``; and
+    what exactly one node may do for all: ``audit`` (of hearts) and ``webhooks`` (of hearts). A cluster
+    refuses to start with what the nodes do not share, unless it is named here."""
 
     worker: int = 0
     """Which of the processes that share one port this is, from 1: set by ``serve --workers``. 0: it
@@ -71,8 +73,8 @@ class ClusterOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
                 raise ValueError(f"{name}: must be between 0.1 and a third of lease_s")
         if not 0 <= self.release_s <= 60:
             raise ValueError("release_s: must be between 0 and 60")
-        if unknown := set(self.local) - {"hearts", "push", "realtime", "ranking"}:
-            raise ValueError(f"local: {min(unknown)!r} is not hearts, push, realtime or ranking")
+        if unknown := set(self.local) - set(_LOCAL):
+            raise ValueError(f"local: {min(unknown)!r} is none of {', '.join(_LOCAL)}")
         if self.worker < 0 or (self.worker and not self.redis_url):
             raise ValueError("worker: is set by --workers, which needs cluster.redis_url")
         if self.advertise_url and not self.advertise_url.startswith(("http://", "https://")):

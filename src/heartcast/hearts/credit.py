@@ -6,36 +6,30 @@ events, so that reading them later decides as reading them at once.
 
 Only hearts that a person gave earn something; imported and merged ones do not. The entries
 of a person who is erased are erased with the hearts.
+
+``book`` is pure. Where the books are is ``hearts.ledger``.
 """
 
 from __future__ import annotations
 
-import sqlite3
-from typing import Literal
-
 import msgspec
 
-from heartcast.hearts.following import EffectsFile
+from heartcast.hearts.ledger import (
+    Account,
+    Award,
+    AwardKey,
+    Bookings,
+    Books,
+    Entry,
+    LedgerStore,
+    Place,
+    Reason,
+)
 from heartcast.hearts.model import Change, HeartEvent
 from heartcast.hearts.options import CreditOptions
-from heartcast.hearts.outbox import cursor_of
+from heartcast.hearts.outbox import Page, cursor_of
 
-Reason = Literal["award", "cap", "clawback"]
 _DAY_MS = 86_400_000
-
-
-class Entry(msgspec.Struct, frozen=True):
-    """One line of the ledger."""
-
-    number: int
-    target_id: str
-    kind: str
-    points: int
-    """Of an award >= 0, of a clawback <= 0; 0 when the day's cap was reached."""
-    reason: Reason
-    at_ms: int
-    event: str
-    """The event that made it; the cursor behind it."""
 
 
 class Balance(msgspec.Struct, frozen=True):
@@ -46,56 +40,26 @@ class Balance(msgspec.Struct, frozen=True):
 
 
 class Ledger:
-    """Rules, and what came of them.
+    """Rules, and what came of them. Implements ``following.Taker``.
 
     Args:
-        file: Where the ledger is kept.
+        store: Where the books are kept; its owner closes it.
     """
 
-    def __init__(self, options: CreditOptions, file: EffectsFile) -> None:
+    def __init__(self, options: CreditOptions, store: LedgerStore) -> None:
         self._options = options
-        self._file = file
+        self._store = store
+        self.place = store.place
 
-    def take(self, connection: sqlite3.Connection, events: list[HeartEvent], epoch: str) -> None:
-        """Book these events, in the transaction that is open."""
-        for number, at_ms, change in events:
-            if change.cause == "erase":
-                _erase(connection, change.user_id)
-            elif change.cause == "user" and change.kind in self._options.points:
-                event = cursor_of(epoch, number)
-                if change.delta > 0:
-                    self._award(connection, change, at_ms, event)
-                else:
-                    self._claw_back(connection, change, at_ms, event)
+    async def take(self, before: Place | None, page: Page) -> bool:
+        """As ``following.Taker.take``."""
+        keys = {_key(event.change) for event in page.events if self._earns(event.change)}
+        books = await self._store.read(keys, {key.user_id for key in keys})
+        bookings = book(self._options, page.events, page.epoch, books)
+        return await self._store.write(before, Place(page.epoch, page.number), bookings)
 
-    def _award(self, connection: sqlite3.Connection, change: Change, at_ms: int, event: str) -> None:
-        wanted = self._options.points[change.kind]
-        points = min(wanted, self._left_today(connection, change.user_id, at_ms, wanted))
-        key = (change.user_id, change.target_id, change.kind)
-        made = connection.execute(
-            "INSERT OR IGNORE INTO award (user, target, kind, points, at_ms) VALUES (?, ?, ?, ?, ?)",
-            (*key, points, at_ms),
-        )
-        if made.rowcount:
-            _book(connection, change, points, "award" if points else "cap", at_ms, event)
-
-    def _left_today(self, connection: sqlite3.Connection, user_id: str, at_ms: int, wanted: int) -> int:
-        cap = self._options.daily_cap
-        return max(0, cap - _awarded(connection, user_id, at_ms)) if cap else wanted
-
-    def _claw_back(self, connection: sqlite3.Connection, change: Change, at_ms: int, event: str) -> None:
-        taken = connection.execute(
-            "UPDATE award SET is_taken_back = 1 WHERE user = ? AND target = ? AND kind = ?"
-            " AND is_taken_back = 0 AND points > 0 AND at_ms > ? RETURNING points",
-            (
-                change.user_id,
-                change.target_id,
-                change.kind,
-                at_ms - round(self._options.clawback_within_s * 1000),
-            ),
-        ).fetchone()
-        if taken is not None:
-            _book(connection, change, -taken[0], "clawback", at_ms, event)
+    def _earns(self, change: Change) -> bool:
+        return change.cause == "user" and change.kind in self._options.points
 
     async def balance(self, user_id: str, now_ms: int) -> Balance:
         """What a user has.
@@ -103,12 +67,8 @@ class Ledger:
         Raises:
             StoreUnavailable: the ledger cannot be read now.
         """
-
-        def read(connection: sqlite3.Connection) -> Balance:
-            row = connection.execute("SELECT points FROM balance WHERE user = ?", (user_id,)).fetchone()
-            return Balance(row[0] if row else 0, _awarded(connection, user_id, now_ms))
-
-        return await self._file.ask(read)
+        account = await self._store.account(user_id)
+        return Balance(account.points, _awarded(account, now_ms))
 
     async def entries(self, user_id: str, before: int, limit: int) -> list[Entry]:
         """A user's entries, newest first.
@@ -119,41 +79,89 @@ class Ledger:
         Raises:
             StoreUnavailable: as ``balance``.
         """
-
-        def read(connection: sqlite3.Connection) -> list[Entry]:
-            rows = connection.execute(
-                "SELECT number, target, kind, points, reason, at_ms, event FROM entry"
-                " WHERE user = ? AND (? = 0 OR number < ?) ORDER BY number DESC LIMIT ?",
-                (user_id, before, before, limit),
-            )
-            return [Entry(*row) for row in rows]
-
-        return await self._file.ask(read)
+        return await self._store.entries(user_id, before, limit)
 
 
-def _awarded(connection: sqlite3.Connection, user_id: str, at_ms: int) -> int:
-    row = connection.execute(
-        "SELECT awarded FROM balance WHERE user = ? AND day = ?", (user_id, at_ms // _DAY_MS)
-    ).fetchone()
-    return int(row[0]) if row else 0
+def book(options: CreditOptions, events: list[HeartEvent], epoch: str, books: Books) -> Bookings:
+    """What these events change.
+
+    Args:
+        books: What there is of the awards and users that they name; changed along.
+    """
+    return _Booking(options, books).run(events, epoch)
 
 
-def _book(
-    connection: sqlite3.Connection, change: Change, points: int, reason: Reason, at_ms: int, event: str
-) -> None:
-    connection.execute(
-        "INSERT INTO entry (user, target, kind, points, reason, at_ms, event) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (change.user_id, change.target_id, change.kind, points, reason, at_ms, event),
-    )
+class _Booking:
+    """One page of events on its way into the books."""
+
+    def __init__(self, options: CreditOptions, books: Books) -> None:
+        self._options = options
+        self._books = books
+        self._bookings = Bookings()
+
+    def run(self, events: list[HeartEvent], epoch: str) -> Bookings:
+        for number, at_ms, change in events:
+            if change.cause == "erase":
+                self._erase(change.user_id)
+            elif change.cause == "user" and change.kind in self._options.points:
+                event = cursor_of(epoch, number)
+                if change.delta > 0:
+                    self._award(change, at_ms, event)
+                else:
+                    self._claw_back(change, at_ms, event)
+        return self._bookings
+
+    def _award(self, change: Change, at_ms: int, event: str) -> None:
+        if _key(change) in self._books.awards:
+            return
+        points = self._options.points[change.kind]
+        if cap := self._options.daily_cap:
+            account = self._books.accounts.get(change.user_id, Account())
+            points = min(points, max(0, cap - _awarded(account, at_ms)))
+        self._set(_key(change), Award(points, at_ms))
+        self._note(change, points, "award" if points else "cap", at_ms, event)
+
+    def _claw_back(self, change: Change, at_ms: int, event: str) -> None:
+        award = self._books.awards.get(_key(change))
+        if award is None or award.is_taken_back or not award.points:
+            return
+        if award.at_ms > at_ms - round(self._options.clawback_within_s * 1000):
+            self._set(_key(change), msgspec.structs.replace(award, is_taken_back=True))
+            self._note(change, -award.points, "clawback", at_ms, event)
+
+    def _set(self, key: AwardKey, award: Award) -> None:
+        self._books.awards[key] = self._bookings.awards[key] = award
+
+    def _note(self, change: Change, points: int, reason: Reason, at_ms: int, event: str) -> None:
+        user_id = change.user_id
+        entry = Entry(0, change.target_id, change.kind, points, reason, at_ms, event)
+        self._bookings.entries.append((user_id, entry))
+        account = _after(self._books.accounts.get(user_id, Account()), points, at_ms)
+        self._books.accounts[user_id] = self._bookings.accounts[user_id] = account
+
+    def _erase(self, user_id: str) -> None:
+        for awards in (self._books.awards, self._bookings.awards):
+            for key in [key for key in awards if key.user_id == user_id]:
+                del awards[key]
+        for accounts in (self._books.accounts, self._bookings.accounts):
+            accounts.pop(user_id, None)
+        self._bookings.entries = [entry for entry in self._bookings.entries if entry[0] != user_id]
+        self._bookings.erased.add(user_id)
+
+
+def _key(change: Change) -> AwardKey:
+    return AwardKey(change.user_id, change.target_id, change.kind)
+
+
+def _awarded(account: Account, at_ms: int) -> int:
+    return account.awarded if account.day == at_ms // _DAY_MS else 0
+
+
+def _after(account: Account, points: int, at_ms: int) -> Account:
     # What was taken back has been earned all the same: else un-heart and re-heart would lift the cap.
-    connection.execute(
-        "INSERT INTO balance VALUES (:user, :points, :day, :earned) ON CONFLICT (user) DO UPDATE SET"
-        " points = points + :points, day = max(day, :day), awarded = CASE"
-        " WHEN day < :day THEN :earned WHEN day = :day THEN awarded + :earned ELSE awarded END",
-        {"user": change.user_id, "points": points, "day": at_ms // _DAY_MS, "earned": max(0, points)},
-    )
-
-
-def _erase(connection: sqlite3.Connection, user_id: str) -> None:
-    for table in ("award", "entry", "balance"):
-        connection.execute(f"DELETE FROM {table} WHERE user = ?", (user_id,))  # noqa: S608 - three names of ours
+    day, earned = at_ms // _DAY_MS, max(0, points)
+    if account.day < day:
+        return Account(account.points + points, day, earned)
+    # An event of a day before, by a clock that stepped back, counts for no day.
+    awarded = account.awarded + earned if account.day == day else account.awarded
+    return Account(account.points + points, account.day, awarded)

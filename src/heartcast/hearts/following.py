@@ -2,7 +2,8 @@
 
 What an event does and how far the follower has come are one transaction. A crash at any
 moment leaves both or neither, and the follower goes on where it stands: every event takes
-effect exactly once.
+effect exactly once. Where several nodes share the place (``hearts.ledger``), whoever moves it first
+has taken the events.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
 from heartcast.backends.sqlite import FileLock, Schema, Tuning, open_writer, unavailable
 from heartcast.core.errors import Gone, StoreUnavailable
 from heartcast.hearts.model import HeartEvent
-from heartcast.hearts.outbox import Feed, cursor_of
+from heartcast.hearts.outbox import Feed, Page, cursor_of
 
 FILE_NAME = "effects.db"
 """Of the database in the data folder."""
@@ -120,27 +121,85 @@ class EffectsFile:
             self._lock.close()
 
 
-class Follower:
-    """Takes every event of the feed into the database of effects.
+class Taker(Protocol):
+    """Where the effects of events are kept, each written together with its place in the feed."""
+
+    async def place(self) -> tuple[str, int] | None:
+        """Epoch and number of the last event taken; None: there was none yet."""
+        ...
+
+    async def take(self, before: Any, page: Page) -> bool:
+        """Take these events and move the place behind them, both or neither.
+
+        Args:
+            before: The place as it was last seen.
+
+        Returns:
+            False: it is another by now, so somebody else takes them; nothing was done.
+
+        Both raise ``StoreUnavailable``; nothing was taken, or it is not known.
+        """
+        ...
+
+
+class FileTaker:
+    """Effects in the database of this node.
 
     Args:
-        name: Its place is kept under this name.
-        take: Called in the transaction, with events in order and their epoch.
+        name: The place is kept under this name.
+        apply: Called in the transaction, with events in order and their epoch.
     """
 
     def __init__(
         self,
         name: str,
-        feed: Feed,
         file: EffectsFile,
-        take: Callable[[sqlite3.Connection, list[HeartEvent], str], None],
+        apply: Callable[[sqlite3.Connection, list[HeartEvent], str], None],
     ) -> None:
         self._name = name
-        self._feed = feed
         self._file = file
-        self._take = take
+        self._apply = apply
+
+    async def place(self) -> tuple[str, int] | None:
+        def read(connection: sqlite3.Connection) -> tuple[str, int] | None:
+            found: tuple[str, int] | None = connection.execute(
+                "SELECT epoch, number FROM place WHERE name = ?", (self._name,)
+            ).fetchone()
+            return found
+
+        return await self._file.ask(read)
+
+    async def take(self, before: Any, page: Page) -> bool:
+        # The file is locked for this process: nobody else moves the place.
+        def write(connection: sqlite3.Connection) -> None:
+            self._apply(connection, page.events, page.epoch)
+            connection.execute(
+                "INSERT OR REPLACE INTO place VALUES (?, ?, ?)", (self._name, page.epoch, page.number)
+            )
+
+        await self._file.ask(write)
+        return True
+
+
+class _Overtaken(Exception):
+    """Somebody else took the page."""
+
+
+class Follower:
+    """Takes every event of the feed.
+
+    Args:
+        name: For people, and for what the feed holds back.
+    """
+
+    def __init__(self, name: str, feed: Feed, taker: Taker) -> None:
+        self._name = name
+        self._feed = feed
+        self._taker = taker
+        self._place: tuple[str, int] | None = None
+        self._knows_place = False
         self.number = 0
-        """Of the last event taken."""
+        """Of the last event taken, as far as this process knows."""
         feed.hold(name, lambda: self.number)
 
     async def run(self) -> None:
@@ -149,19 +208,33 @@ class Follower:
         while True:
             try:
                 if cursor is None:
-                    cursor = await self._file.ask(self._place)
+                    cursor = await self.begin()
                 cursor = await self.step(cursor)
             except Gone as gone:
                 # What was taken stays taken; keys of effects keep it from happening twice.
                 _log.error("events_missed", follower=self._name, detail=gone.detail)
                 cursor, self.number = "", 0
-            except StoreUnavailable:
+            except (StoreUnavailable, _Overtaken):
                 cursor = None
+                # Long enough for another node to go on undisturbed: mostly one of them works.
                 await asyncio.sleep(_REST_S)
             except Exception:
                 _log.exception("follower_fault", follower=self._name)
                 cursor = None
                 await asyncio.sleep(_REST_S)
+
+    async def begin(self) -> str:
+        """The cursor where it stands.
+
+        Raises:
+            StoreUnavailable: it cannot be read now.
+        """
+        self._place = await self._taker.place()
+        self._knows_place = True
+        if self._place is None:
+            return ""
+        self.number = self._place[1]
+        return cursor_of(*self._place)
 
     async def step(self, cursor: str, wait_s: float = _WAIT_S) -> str:
         """Take one page of events.
@@ -172,22 +245,13 @@ class Follower:
         Raises:
             Gone, StoreUnavailable: nothing was taken.
         """
+        if not self._knows_place:
+            await self.begin()
         page = await self._feed.read(cursor, _PAGE, wait_s)
         if page.cursor != cursor:
-
-            def take(connection: sqlite3.Connection) -> None:
-                self._take(connection, page.events, page.epoch)
-                connection.execute(
-                    "INSERT OR REPLACE INTO place VALUES (?, ?, ?)", (self._name, page.epoch, page.number)
-                )
-
-            await self._file.ask(take)
+            self._knows_place = False
+            if not await self._taker.take(self._place, page):
+                raise _Overtaken
+            self._place, self._knows_place = (page.epoch, page.number), True
             self.number = page.number
         return page.cursor
-
-    def _place(self, connection: sqlite3.Connection) -> str:
-        row = connection.execute("SELECT epoch, number FROM place WHERE name = ?", (self._name,)).fetchone()
-        if row is None:
-            return ""
-        self.number = row[1]
-        return cursor_of(*row)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from heartcast.backends.postgres import Connection, Migrations
 from heartcast.core.errors import StoreUnavailable
+from heartcast.hearts.ledger import postgres as postgres_ledger
 from heartcast.hearts.model import Heart, HeartKey
 from heartcast.hearts.store import postgres_events, postgres_receipts
 from heartcast.hearts.store.grouped import Difference, Group, Name, Result, Target, Write
@@ -39,6 +40,7 @@ MIGRATIONS = Migrations(
         """,
         postgres_events.SCRIPT,
         postgres_receipts.SCRIPT,
+        postgres_ledger.SCRIPT,
     ),
 )
 """Ids sort bytewise (COLLATE "C"), as everywhere else. Room is left in the pages of targets,
