@@ -114,7 +114,7 @@ async def test_nodes_that_follow_at_once_pay_every_heart_once(
     feed = Feed(store, OutboxOptions(), SystemClock())
     nodes = [Follower("credit", feed, Ledger(CreditOptions(is_on=True), ledger)) for ledger in ledgers]
     dice, users = random.Random(4), {f"u{user}" for user in range(40)}
-    followers = [asyncio.ensure_future(node.run()) for node in nodes]
+    followers = [asyncio.ensure_future(part) for part in (feed.run(), *(node.run() for node in nodes))]
     for _ in range(25):
         keys = [HeartKey(f"t{dice.randrange(30)}", f"u{dice.randrange(40)}") for _ in range(20)]
         await Awaiting(store).add(keys, 1)

@@ -51,12 +51,13 @@ class Ledger:
         self._store = store
         self.place = store.place
 
-    async def take(self, before: Place | None, page: Page) -> bool:
+    async def take(self, before: tuple[str, int] | None, page: Page) -> bool:
         """As ``following.Taker.take``."""
         keys = {_key(event.change) for event in page.events if self._earns(event.change)}
         books = await self._store.read(keys, {key.user_id for key in keys})
         bookings = book(self._options, page.events, page.epoch, books)
-        return await self._store.write(before, Place(page.epoch, page.number), bookings)
+        seen = None if before is None else Place(*before)
+        return await self._store.write(seen, Place(page.epoch, page.number), bookings)
 
     def _earns(self, change: Change) -> bool:
         return change.cause == "user" and change.kind in self._options.points

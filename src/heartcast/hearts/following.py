@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import structlog
 
@@ -128,7 +128,7 @@ class Taker(Protocol):
         """Epoch and number of the last event taken; None: there was none yet."""
         ...
 
-    async def take(self, before: Any, page: Page) -> bool:
+    async def take(self, before: tuple[str, int] | None, page: Page) -> bool:
         """Take these events and move the place behind them, both or neither.
 
         Args:
@@ -169,7 +169,7 @@ class FileTaker:
 
         return await self._file.ask(read)
 
-    async def take(self, before: Any, page: Page) -> bool:
+    async def take(self, before: tuple[str, int] | None, page: Page) -> bool:
         # The file is locked for this process: nobody else moves the place.
         def write(connection: sqlite3.Connection) -> None:
             self._apply(connection, page.events, page.epoch)
