@@ -39,13 +39,21 @@ ranking.add_command(import_feedback)
     type=click.Path(path_type=Path, file_okay=False),
     help=f"Folder that holds ranking/ml-100k. Default: $HEARTCAST_DATA, then {_LOOKED_FOR}.",
 )
+@click.option(
+    "--events",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Evaluate on your own events instead: a table of user, item and, if known, rating and time.",
+)
 @click.option("--choose", is_flag=True, help="Choose our settings again on validation data; takes minutes.")
 @click.option(
     "--plot", type=click.Path(path_type=Path, dir_okay=False), help="Also draw nDCG@10 as SVG or PNG."
 )
-def evaluate(data: Path | None, choose: bool, plot: Path | None) -> None:
+def evaluate(data: Path | None, events: Path | None, choose: bool, plot: Path | None) -> None:
     """Compare recommenders on MovieLens-100K: a published split, and splits by time."""
     _need_numpy()
+    if events is not None:
+        _compare_own(_console(), events)
+        return
     from heartcast.ranking.evaluate import movielens
 
     folder = _folder(data) / "ranking"
@@ -56,10 +64,7 @@ def evaluate(data: Path | None, choose: bool, plot: Path | None) -> None:
         raise HeartcastError(
             f"cannot read the ratings in {folder}: {error}", code="data_unreadable"
         ) from error
-    console = Console()
-    if console.width < _LEAST_WIDTH and not console.is_terminal:
-        # A pipe has no width of its own; narrower than this every cell would be folded.
-        console = Console(width=_LEAST_WIDTH)
+    console = _console()
     if choose:
         _show_choices(console, published.known, movielens.everything(ratings))
     lines = _compare_published(console, published)
@@ -67,6 +72,46 @@ def evaluate(data: Path | None, choose: bool, plot: Path | None) -> None:
     if plot is not None:
         _draw(lines, plot)
         console.print(f"wrote {plot}")
+
+
+def _console() -> Console:
+    console = Console()
+    if console.width < _LEAST_WIDTH and not console.is_terminal:
+        # A pipe has no width of its own; narrower than this every cell would be folded.
+        return Console(width=_LEAST_WIDTH)
+    return console
+
+
+def _compare_own(console: Console, path: Path) -> None:
+    from heartcast.ranking.evaluate import events_file, lineup, splits
+
+    try:
+        events, has_times = events_file.read(path)
+    except (OSError, ValueError) as error:
+        raise HeartcastError(f"cannot read the events in {path}: {error}", code="data_unreadable") from error
+    asked = (
+        {
+            "each user's newest event asked for": splits.leave_last_out(events),
+            "the last fifth by time asked for": splits.global_time(events, 0.8),
+        }
+        if has_times
+        else {"a fifth, drawn by lot, asked for": splits.ratio(events, 0.2, 1)}
+    )
+    if not has_times:
+        console.print("There are no times: nobody knows what came last, and what is served lives by that.")
+    console.print(
+        f"{len(events):,} events of {events.n_users:,} users and {events.n_items:,} items", highlight=False
+    )
+    for words, split in asked.items():
+        if not len(split.held_out):
+            console.print(f"{words}: nobody to ask about, there are too few events")
+            continue
+        with console.status("evaluating") as status:
+            lines = lineup.compare(lineup.own_entries(events, has_times), split, "popularity", status.update)
+        table = _table(f"{words}: {len(lines[0].report.per_user['nDCG@10']):,} users", "popularity")
+        for line in lines:
+            _add(table, line)
+        console.print(table)
 
 
 def _need_numpy() -> None:

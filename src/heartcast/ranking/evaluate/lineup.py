@@ -42,6 +42,8 @@ EASE = Ease(penalty=800, fade=Fade(3, "events"), confidence=0)
 NEARBY = Nearby(reach=20, half_gap=5, shrink=5, fade=Fade(3, "events"))
 BLEND = Blend([(0.6, NEARBY), (0.2, ITEM), (0.2, EASE)])
 
+MOST_FOR_EASE = 5_000
+"""Items up to which EASE's matrix is inverted: 200 MB, some ten seconds."""
 METRICS = ("R@10", "nDCG@10", "R@20", "nDCG@20")
 
 
@@ -177,6 +179,27 @@ class _Remembered:
     def fit(self, train: Interactions) -> Model:
         scores = self._scores[id(train)]
         return lambda users: scores[users]
+
+
+def own_entries(events: Interactions, has_times: bool) -> list[Entry]:
+    """The line-up for somebody's own events, with our choices as they are; what looks at times
+    only where there are any, and EASE where the catalogue is small enough for it."""
+    entries = [
+        Entry("popularity", Popular()),
+        Entry("article: profile cosine, k=50", ProfileCosine(k=50)),
+        Entry("UserKNN (100, 20)", UserKnn(k=100, shrink=20, confidence=0)),
+        Entry("ItemKNN (227, 5)", ItemKnn(confidence=0)),
+    ]
+    if has_times:
+        entries += [
+            Entry("popularity, fading", Popular(half_life_s=7 * DAY_S)),
+            Entry("ours: weighted user-kNN", USER),
+            Entry("ours: item-kNN by nearness", NEARBY),
+        ]
+    if events.n_items <= MOST_FOR_EASE:
+        entries += [Entry("ours: EASE", EASE if has_times else Ease(penalty=EASE.penalty, confidence=0))]
+        entries += [Entry("ours: blend", BLEND)] if has_times else []
+    return [*entries, Entry("ours: as served online", Served())]
 
 
 def global_entries(events: Interactions, quantile: float) -> list[Entry]:
