@@ -13,7 +13,7 @@ from heartcast.core.clock import SystemClock
 from heartcast.core.errors import SettingsError, StoreUnavailable
 from heartcast.testing.redis_server import RedisServer
 
-LOCAL = ["hearts", "push", "realtime"]
+LOCAL = ["hearts", "push", "realtime", "limits"]
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +67,7 @@ async def test_two_nodes_find_each_other_and_talk(durable: RedisServer) -> None:
     ("domain", "words"),
     [
         ("hearts", "hearts are kept by this node alone"),
+        ("limits", "every node would grant each client a whole budget"),
         ("ranking", "feedback, strategies and what items are would belong to the node"),
     ],
 )
@@ -76,6 +77,7 @@ def test_a_domain_that_is_not_shared_is_refused_by_name(domain: str, words: str)
         **{
             "cluster.local": [name for name in LOCAL if name != domain],
             "ranking.recommendations": "on" if domain == "ranking" else "off",
+            "limits.is_on": domain == "limits",
         },
     )
     with pytest.raises(SettingsError, match=words) as refused:

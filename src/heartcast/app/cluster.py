@@ -191,6 +191,13 @@ def unshared(settings: Settings) -> list[tuple[str, str]]:
                 'set hearts.store = "redis" or "postgres"',
             )
         )
+    if settings.limits_on and settings.limits.backend == "local":
+        found.append(
+            (
+                "limits",
+                'every node would grant each client a whole budget of its own; set limits.backend = "redis"',
+            )
+        )
     if settings.ranking.recommendations != "off":
         found.append(
             (

@@ -7,7 +7,7 @@ import re
 import msgspec
 
 _NAME = re.compile(r"[A-Za-z0-9._:-]{0,100}").fullmatch
-_LOCAL = ("hearts", "push", "realtime", "ranking", "audit", "webhooks")
+_LOCAL = ("hearts", "push", "realtime", "limits", "ranking", "audit", "webhooks")
 
 
 class ClusterOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,9 +51,9 @@ class ClusterOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Take a server that may forget what it accepted (no append-only file, or evicting), and warn."""
 
     local: tuple[str, ...] = ()
-    """Domains that every node may keep for itself: ``hearts``, ``push``, ``realtime`` or ``ranking``; and
-    what exactly one node may do for all: ``audit`` (of hearts) and ``webhooks`` (of hearts). A cluster
-    refuses to start with what the nodes do not share, unless it is named here."""
+    """Domains that every node may keep for itself: ``hearts``, ``push``, ``realtime``, ``limits`` or
+    ``ranking``; and what exactly one node may do for all: ``audit`` (of hearts) and ``webhooks`` (of
+    hearts). A cluster refuses to start with what the nodes do not share, unless it is named here."""
 
     worker: int = 0
     """Which of the processes that share one port this is, from 1: set by ``serve --workers``. 0: it
