@@ -319,7 +319,6 @@ class ShardStore:
             self._failed(group, reply)
             return
         self.must_reread = False
-        """Whether it is not known what became of the last group, and of pushes in it."""
         self.failing_since_s = None
         self.groups += 1
         for push_id in group.leaving:
