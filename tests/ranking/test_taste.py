@@ -44,6 +44,15 @@ def test_a_heart_counts_in_the_very_next_request():
     assert ids(taste.recommend("you", 4))[0].startswith("metal")
 
 
+def test_who_took_every_heart_back_is_recommended_nothing():
+    taste = crowd(*jazz_and_metal(), ("you", "jazz_0"))
+    taste.apply([("you", "jazz_0", -1.0)])
+    taste.settle()
+    # The first to ask at all: nothing has been made ready by somebody else's question.
+    assert taste.recommend("you", 10) == []
+    assert taste.recommend_by_people("you", 10) == []
+
+
 def test_taking_a_heart_back_undoes_it():
     events = jazz_and_metal()
     taste = crowd(*events, ("you", "jazz_0"), ("you", "metal_0"))

@@ -78,6 +78,8 @@ class Grid:
     def score(self, history: Indices, strengths: Strengths, n_items: int) -> NDArray[np.float64]:
         """How well every item goes with a history, as ``Together.score``."""
         rows = len(history)
+        if not rows:
+            return np.zeros(n_items)
         if self._scratch.shape[1] < rows:
             self._scratch = np.empty((2, rows, MOST_ITEMS), dtype=np.float32)
         near, norms = self._scratch[0, :rows], self._scratch[1, :rows, :n_items]
