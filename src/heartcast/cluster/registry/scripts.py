@@ -40,7 +40,8 @@ for _, id in ipairs(redis.call('HKEYS', KEYS[1])) do
         redis.call('HDEL', KEYS[1], id)
     end
 end
-redis.call('SET', KEYS[3], ARGV[1] .. '@' .. string.format('%.0f', now), 'NX')
+-- To the microsecond: a server can be emptied and asked again within one millisecond.
+redis.call('SET', KEYS[3], ARGV[1] .. '@' .. time[1] .. '.' .. time[2], 'NX')
 return {redis.call('GET', KEYS[3]), redis.call('HVALS', KEYS[1])}
 """)
 """KEYS nodes, leases, life; ARGV id, JSON, lease -> {life, {JSON, …} of the living}."""
